@@ -1,0 +1,199 @@
+"""The site's side: Flower's ClientApp.
+
+A site joins by answering a query, trains when told, and evaluates when told. It keeps nothing from
+round to round except caches: all randomness of round r at site k comes from (seed, r, k), so that a
+site may be restarted, replaced by a stock SuperNode, or simulated, with the same result to the bit.
+
+What is the site's own (data folder, identity key) comes from its node config and cannot be set by the
+coordinator; `dataset`, `data-dir` and `weights` there override what the coordinator's config says.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from torch import nn
+
+from secure_fl.app.identity import SiteSigner, join_statement, update_statement, vector_sha256
+from secure_fl.app.messages import (
+    Introduction,
+    Order,
+    evaluation_reply,
+    introduction_reply,
+    read_order,
+    update_reply,
+)
+from secure_fl.config import RunConfig
+from secure_fl.data import SiteData, load_site
+from secure_fl.errors import ConfigError, FederationError
+from secure_fl.models import ModelSpec, VectorSpec, flatten, initial_model, unflatten
+from secure_fl.training.device import configure_torch
+from secure_fl.training.evaluation import Evaluation, evaluate
+from secure_fl.training.local import TrainSettings, train_locally
+from secure_fl.training.seeds import derive_seed
+
+__all__ = ["app"]
+
+app = ClientApp()
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Who we are, from the node config: index, name, signer, and the settings that are ours to decide."""
+
+    index: int
+    name: str
+    signer: SiteSigner | None
+    own: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, context: Context) -> _Site:
+        node = context.node_config
+        if "partition-id" not in node:
+            raise ConfigError("the node config has no `partition-id`", fix="start with --node-config 'partition-id=0'")
+        index = int(node["partition-id"])
+        key = node.get("identity-key")
+        own = tuple((name, str(node[name])) for name in ("dataset", "data-dir", "weights") if name in node)
+        return cls(
+            index=index,
+            name=str(node.get("site", f"site-{index}")),
+            signer=SiteSigner.from_file(Path(str(key))) if key else None,
+            own=own,
+        )
+
+    def settings(self, config: RunConfig) -> RunConfig:
+        """The coordinator's config with what is ours put in its place."""
+        own = {name.replace("-", "_"): value for name, value in self.own}
+        if not config.weights:
+            own.pop("weights", None)
+        return replace(config, **own)
+
+    def sign(self, statement: bytes) -> bytes:
+        """Our signature, or nothing where the federation has no identities (simulation)."""
+        return self.signer.sign(statement) if self.signer else b""
+
+
+@app.query()
+def introduce(message: Message, context: Context) -> Message:
+    """Join: load our data, and say who we are over the coordinator's nonce."""
+    site = _Site.of(context)
+    order = message.content["order"]
+    config = site.settings(RunConfig.from_mapping(dict(message.content["config"])))  # type: ignore[arg-type]
+    data = _data(config, site.index)
+    run, nonce = str(order["run"]), str(order["nonce"])  # type: ignore[index,call-overload]
+    samples = len(data.train.labels)
+    statement = join_statement(
+        run=run, nonce=nonce, site=site.name, index=site.index, samples=samples, data=data.fingerprint
+    )
+    introduction = Introduction(site.name, site.index, samples, data.fingerprint, site.sign(statement))
+    return introduction_reply(message, introduction)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """One round: start from the received model, train on our images, send the difference."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    site, order = _Site.of(context), read_order(message)
+    config = site.settings(order.config)
+    configure_torch(config.threads, config.device)
+    data = _data(config, site.index)
+    model = _model_for(order, config, data)
+
+    received = _validate(model, data, config)
+    trained = train_locally(
+        model,
+        data.train,
+        data.normalisation,
+        TrainSettings.of(config),
+        seed=derive_seed(config.seed, "train", order.round, site.index),
+    )
+    update = flatten(model) - order.model
+    local = _validate(model, data, config)
+
+    statement = update_statement(
+        run=order.run,
+        round=order.round,
+        site=site.name,
+        samples=trained.samples,
+        model_sha256=order.model_sha256,
+        update_sha256=vector_sha256(update),
+    )
+    metrics: dict[str, Any] = {
+        "train-loss": trained.loss,
+        "steps": trained.steps,
+        **_named("validation", local),
+        **_named("received-validation", received),
+        "compute-s": time.perf_counter() - started,
+        "cpu-s": time.process_time() - cpu_started,
+        "memory-bytes": psutil.Process().memory_info().rss,
+    }
+    if local is not None:
+        # A site without images of a class says -1 there; the wire has no None.
+        metrics["per-class-accuracy"] = [-1.0 if each is None else each for each in local.per_class_accuracy]
+    return update_reply(
+        message,
+        order,
+        site=site.name,
+        samples=trained.samples,
+        update=update,
+        metrics=metrics,
+        signature=site.sign(statement),
+    )
+
+
+@app.evaluate()
+def evaluate_model(message: Message, context: Context) -> Message:
+    """Measure a model on our validation images."""
+    site, order = _Site.of(context), read_order(message)
+    config = site.settings(order.config)
+    configure_torch(config.threads, config.device)
+    data = _data(config, site.index)
+    measured = _validate(_model_for(order, config, data), data, config)
+    return evaluation_reply(message, metrics=_named("validation", measured))
+
+
+def _model_for(order: Order, config: RunConfig, data: SiteData) -> nn.Module:
+    """Our model with the received values in it."""
+    height = data.train.images.shape[1]
+    spec = ModelSpec.of(config, classes=len(data.train.classes), image_size_px=height)
+    model, vector_spec = _model(config, spec)
+    if vector_spec.digest != order.spec_digest:
+        raise FederationError(
+            "our model and the coordinator's have different parameters",
+            why=f"ours has {vector_spec.size} for {len(data.train.classes)} classes",
+            fix="use the same package version, data with the same classes, and the same weights file",
+        )
+    unflatten(order.model, model)
+    return model
+
+
+@lru_cache(maxsize=2)
+def _model(config: RunConfig, spec: ModelSpec) -> tuple[nn.Module, VectorSpec]:
+    """One model a process, overwritten each round; fixed statistics come from our own weights file."""
+    model = initial_model(config, spec)
+    return model, VectorSpec.of(model)
+
+
+@lru_cache(maxsize=64)
+def _data(config: RunConfig, site: int) -> SiteData:
+    """Our images, decoded once for all rounds of a run (64: a simulation holds many sites)."""
+    return load_site(config, site)
+
+
+def _validate(model: nn.Module, data: SiteData, config: RunConfig) -> Evaluation | None:
+    if not len(data.validation.labels):
+        return None
+    return evaluate(model, data.validation, data.normalisation, device=config.device)
+
+
+def _named(prefix: str, measured: Evaluation | None) -> dict[str, float]:
+    if measured is None:
+        return {}
+    return {f"{prefix}-loss": measured.loss, f"{prefix}-accuracy": measured.accuracy}

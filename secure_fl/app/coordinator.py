@@ -1,0 +1,254 @@
+"""The coordinator's round loop, the same on every grid.
+
+    join → [ send model → collect and judge updates → aggregate → evaluate → checkpoint ] × T → model
+
+Every step is an event in the run record before the next one begins, and each round ends with a
+checkpoint: after a crash the loop goes on from the last complete round, and because all randomness of
+a round is derived from (seed, round, site), it ends in the model of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.serverapp import Grid
+from torch import nn
+
+from defenses.guard import UpdateRules, l2_norm
+from secure_fl.app.collection import Collector, RoundReplies, weight_of
+from secure_fl.app.identity import Roster
+from secure_fl.app.membership import Membership
+from secure_fl.app.messages import Order
+from secure_fl.app.strategy import Aggregator
+from secure_fl.config import RunConfig
+from secure_fl.data import ImageSet, Normalisation, describe_data, load_test
+from secure_fl.errors import QuorumError, SecureFLError
+from secure_fl.models import ModelCard, ModelSpec, VectorSpec, fingerprint, flatten, initial_model, save_model, unflatten
+from secure_fl.runs import RunRecord
+from secure_fl.training.device import configure_torch
+from secure_fl.training.evaluation import Evaluation, evaluate
+
+__all__ = ["coordinate"]
+
+Vector = np.ndarray[Any, Any]
+
+
+@dataclass
+class _Bench:
+    """The coordinator's own model and test images."""
+
+    model: nn.Module
+    spec: ModelSpec
+    vector_spec: VectorSpec
+    test: ImageSet
+    normalisation: Normalisation
+    device: str
+
+    @classmethod
+    def of(cls, config: RunConfig) -> _Bench:
+        configure_torch(config.threads, config.device)
+        test, normalisation = load_test(config)
+        spec = ModelSpec.of(config, classes=len(test.classes), image_size_px=test.images.shape[1])
+        model = initial_model(config, spec)
+        return cls(model, spec, VectorSpec.of(model), test, normalisation, config.device)
+
+    def measure(self, vector: Vector) -> Evaluation:
+        unflatten(vector, self.model)
+        return evaluate(self.model, self.test, self.normalisation, device=self.device)
+
+
+def coordinate(grid: Grid, record: RunRecord, roster: Roster, aggregator: Aggregator, *, facts: dict[str, Any]) -> None:
+    """Run the record's config on `grid` to its end, a stop request, or an error; all outcomes are recorded.
+
+    `facts`: what the grid knows of itself (kind, TLS, process id), for the `run-started` event.
+
+    Raises:
+        SecureFLError: the run failed; its `run-finished` event says the same.
+    """
+    started = time.monotonic()
+    try:
+        _Run(grid, record, roster, aggregator, facts, started).to_the_end()
+    except SecureFLError as error:
+        _record_failure(record, error.code, error.what, error.why, error.fix, started)
+        raise
+    except Exception as error:
+        _record_failure(record, "INTERNAL", f"{type(error).__name__}: {error}", "", "", started)
+        raise
+
+
+def _record_failure(record: RunRecord, code: str, what: str, why: str, fix: str, started: float) -> None:
+    rounds = record.rounds()
+    last = rounds[-1] if rounds else None
+    record.append(
+        "run-finished",
+        status="failed",
+        round=last.round if last else 0,
+        loss=last.loss if last else None,
+        accuracy=last.accuracy if last else None,
+        seconds=round(time.monotonic() - started, 3),
+        model_sha256=None,
+        error={"code": code, "what": what, "why": why, "fix": fix},
+    )
+
+
+class _Run:
+    """One pass through the loop; holds what the steps share."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        record: RunRecord,
+        roster: Roster,
+        aggregator: Aggregator,
+        facts: dict[str, Any],
+        started: float,
+    ) -> None:
+        self.config, self.record, self.aggregator, self.started = record.config, record, aggregator, started
+        self.facts = facts
+        self.membership = Membership(grid, roster, self.config, run=record.id, events=record)
+        self.collector = Collector(grid, self.membership, record)
+        self.bench = _Bench.of(self.config)
+        self.rules = UpdateRules(size=self.bench.vector_spec.size, max_norm=self.config.max_update_norm)
+        self.measured: Evaluation | None = None
+
+    def to_the_end(self) -> None:
+        """Join, all rounds, final model."""
+        vector, done = self._starting_point()
+        self.membership.refresh()
+        if done == 0:
+            self._finish_round(0, vector, None, time.monotonic())
+        self.membership.wait_for(
+            self.config.sites, timeout_s=self.config.join_timeout_s, stop=self._enough_or_stopped()
+        )
+        while done < self.config.rounds and not self.record.stop_requested():
+            vector = self._round(done + 1, vector)
+            done += 1
+        self._finish(vector, done)
+
+    def _starting_point(self) -> tuple[Vector, int]:
+        """The initial model, or the last complete round of an interrupted run."""
+        self.record.write_data(describe_data(self.config))
+        checkpoint = self.record.last_checkpoint()
+        vector = self.record.load_checkpoint(checkpoint) if checkpoint else flatten(self.bench.model)
+        done = checkpoint.round if checkpoint else 0
+        self.record.append(
+            "run-started",
+            resumed_from_round=done,
+            sites=[f"site-{index}" for index in range(self.config.sites)],
+            spec_digest=self.bench.vector_spec.digest,
+            parameters=self.bench.vector_spec.size,
+            model=self.config.model,
+            rule=self.aggregator.summary(),
+            **self.facts,
+        )
+        return vector, done
+
+    def _enough_or_stopped(self) -> Any:
+        """All sites are waited for; after half the time, a quorum is enough to begin."""
+        patience = time.monotonic() + self.config.join_timeout_s / 2
+
+        def enough() -> bool:
+            quorum_here = len(self.membership.present()) >= self.config.quorum_sites
+            return self.record.stop_requested() or (quorum_here and time.monotonic() > patience)
+
+        return enough
+
+    def _round(self, number: int, vector: Vector) -> Vector:
+        began = time.monotonic()
+        self.membership.refresh()
+        members = self.collector.free_members()
+        if len(members) < self.config.quorum_sites:
+            self._await_quorum(number)
+            members = self.collector.free_members()
+        self.record.append("round-started", round=number, sites=[member.name for member in members])
+        order = Order(self.record.id, number, self.bench.vector_spec.digest, self.config, vector)
+        replies = self.collector.train(order, members, rules=self.rules, timeout_s=self.config.round_timeout_s)
+        if len(replies.accepted) < self.config.quorum_sites:
+            raise QuorumError(
+                f"round {number}: {len(replies.accepted)} usable replies, {self.config.quorum_sites} are needed",
+                why=f"accepted: {', '.join(m.name for m, _ in replies.accepted) or 'none'}",
+                fix=f"`secure-fl runs show {self.record.id}` names the reasons; then `runs resume`",
+            )
+        step = self.aggregator.combine(
+            [update.vector for _, update in replies.accepted], [weight_of(*pair) for pair in replies.accepted]
+        )
+        vector = vector + step
+        self._finish_round(number, vector, replies, began, step)
+        return vector
+
+    def _await_quorum(self, number: int) -> None:
+        """Wait for sites to come back; those that hang may answer late and be free again."""
+        deadline = time.monotonic() + self.config.join_timeout_s
+        while len(free := self.collector.free_members()) < self.config.quorum_sites:
+            if time.monotonic() > deadline:
+                raise QuorumError(
+                    f"round {number}: {len(free)} sites are free, {self.config.quorum_sites} are needed",
+                    why=f"free: {', '.join(member.name for member in free) or 'none'}",
+                    fix="look at the sites' logs; `runs resume` goes on from the last complete round",
+                )
+            time.sleep(0.2)
+            self.membership.refresh()
+
+    def _finish_round(
+        self, number: int, vector: Vector, replies: RoundReplies | None, began: float, step: Vector | None = None
+    ) -> None:
+        """Evaluate, save, and only then say that the round is complete."""
+        self.measured = self.bench.measure(vector)
+        checkpoint = self.record.save_checkpoint(number, vector, self.bench.vector_spec.digest)
+        accepted = replies.accepted if replies else []
+        weights = [weight_of(*pair) for pair in accepted]
+        losses = [update.metrics.get("train_loss") for _, update in accepted]
+        known = [(w, loss) for w, loss in zip(weights, losses, strict=True) if loss is not None]
+        self.record.append(
+            "round-finished",
+            round=number,
+            loss=self.measured.loss,
+            accuracy=self.measured.accuracy,
+            per_class_accuracy=list(self.measured.per_class_accuracy),
+            samples=self.measured.samples,
+            seconds=round(time.monotonic() - began, 3),
+            train_loss=sum(w * loss for w, loss in known) / sum(w for w, _ in known) if known else None,
+            bytes_up=replies.bytes_up if replies else 0,
+            bytes_down=replies.bytes_down if replies else 0,
+            accepted=[member.name for member, _ in accepted],
+            checkpoint=checkpoint.path.name,
+            checkpoint_sha256=checkpoint.sha256,
+            update_norm=l2_norm(step) if step is not None else 0.0,
+        )
+
+    def _finish(self, vector: Vector, done: int) -> None:
+        """The sites' own view of the final model, the model file, and the outcome."""
+        complete = done >= self.config.rounds
+        if complete:
+            order = Order(self.record.id, done, self.bench.vector_spec.digest, self.config, vector)
+            self.membership.refresh()
+            self.collector.evaluate(
+                order, self.collector.free_members(), timeout_s=min(120.0, self.config.round_timeout_s)
+            )
+        measured = self.measured or self.bench.measure(vector)
+        unflatten(vector, self.bench.model)
+        card = ModelCard(
+            spec=self.bench.spec,
+            classes=self.bench.test.classes,
+            mean=self.bench.normalisation.mean,
+            std=self.bench.normalisation.std,
+            run_id=self.record.id,
+            round=done,
+            extra={"accuracy": f"{measured.accuracy:.6f}", "dataset": self.config.dataset},
+        )
+        file_sha256 = save_model(self.record.folder / "model.safetensors", self.bench.model, card)
+        self.record.append(
+            "run-finished",
+            status="succeeded" if complete else "interrupted",
+            round=done,
+            loss=measured.loss,
+            accuracy=measured.accuracy,
+            seconds=round(time.monotonic() - self.started, 3),
+            # Of the weights alone: runs with equal weights have equal hashes, whatever their ids.
+            model_sha256=fingerprint(self.bench.model).removeprefix("sha256:"),
+            model_file_sha256=file_sha256,
+            error=None,
+        )

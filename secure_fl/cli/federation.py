@@ -1,0 +1,88 @@
+"""`secure-fl federation`: sites on other machines.
+
+coordinator$ secure-fl federation provision --sites 5 --host fl.example.org
+coordinator$ secure-fl run --sites 5 -c remote-sites=5 -c host=0.0.0.0 -c port=9443
+site-3$      secure-fl federation site --kit ./site-3 --address fl.example.org:9443 --data-dir /images
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from secure_fl.cli.output import current, examples, home
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    rich_markup_mode="rich", no_args_is_help=True, help="Keys and certificates, and sites on other machines."
+)
+
+
+@app.command("provision", epilog=examples("secure-fl federation provision --sites 3 --host fl.example.org"))
+def provision_command(
+    sites: Annotated[int, typer.Option("--sites", min=1, max=1000, help="number of start-up kits")] = 5,
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", help="name or address by which sites reach the coordinator; repeatable"),
+    ] = None,
+) -> None:
+    """Make the authority, the coordinator's certificate and one start-up kit a site; keep what exists."""
+    from secure_fl.federation.pki import provision
+
+    keys = provision(home() / "federation", sites=sites, hosts=host or [])
+    names = [entry.name for entry in keys.roster.entries]
+    kits = [str(keys.kit(name)) for name in names]
+    current().result(
+        {"folder": str(keys.folder), "roster": str(keys.roster_file), "kits": kits},
+        "\n".join(
+            [
+                f"{len(names)} sites are in the roster {keys.roster_file}",
+                *(f"  {kit}" for kit in kits),
+                "Bring each kit to its site over a channel that you trust, and remove the copy here:",
+                "whoever has a kit can speak as that site.",
+            ]
+        ),
+    )
+
+
+@app.command("site", epilog=examples("secure-fl federation site --kit site-0 --address fl.example.org:9443"))
+def site_command(
+    kit: Annotated[Path, typer.Option("--kit", help="this site's start-up kit", metavar="DIR")],
+    address: Annotated[str, typer.Option("--address", help="the coordinator, HOST:PORT")],
+    dataset: Annotated[str, typer.Option("--dataset", help="this site's images, whatever the coordinator says")] = "",
+    data_dir: Annotated[str, typer.Option("--data-dir", help="folder of a named data set", metavar="DIR")] = "",
+    weights: Annotated[
+        str, typer.Option("--weights", help="this site's copy of the weights file", metavar="FILE")
+    ] = "",
+    index: Annotated[int, typer.Option("--index", help="index in the roster; default: from the kit's name")] = -1,
+) -> None:
+    """Take part in a federation from this machine, until Ctrl-C or until the coordinator is gone."""
+    from secure_fl.errors import ConfigError
+
+    name = kit.resolve().name
+    number = name.rpartition("-")[2]
+    if index < 0 and not number.isdigit():
+        raise ConfigError(f"cannot tell the site's index from the kit's name `{name}`", fix="give --index")
+    own = {"dataset": dataset, "data-dir": data_dir, "weights": weights}
+    node_config: dict[str, str | int | float | bool] = {
+        "partition-id": index if index >= 0 else int(number),
+        "site": name,
+        "identity-key": str(kit / "identity.key"),
+        **{key: value for key, value in own.items() if value},
+    }
+    _quiet_flower()
+    from secure_fl.app.client_app import app as client_app
+    from secure_fl.federation.site import SiteSettings, run_site
+
+    current().note(f"{name} joins {address}; Ctrl-C leaves")
+    run_site(SiteSettings(address=address, kit=str(kit), name=name, node_config=node_config), client_app)
+
+
+def _quiet_flower() -> None:
+    """No telemetry, no update check; must be set before Flower is imported."""
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")

@@ -1,0 +1,197 @@
+"""`secure-fl run`: resolve the settings, refuse early, record the run, show it, and report how it ended.
+
+`drive` is everything after the record exists, and is what `secure-fl runs resume` calls too.
+
+Stopping: the first Ctrl-C (or SIGTERM) asks the run to finish its round and save; the second raises
+KeyboardInterrupt, upon which the grid ends all its processes. Both end in exit code 130 and print
+the command that goes on from the last finished round.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from secure_fl.cli.config_flags import RUN_FLAGS, with_settings
+from secure_fl.cli.output import current, examples, home, shown_path
+from secure_fl.cli.progress import Follower, PlainScreen, RunView, Screen, StreamScreen, duration, percent, plural
+from secure_fl.config_sources import ResolvedConfig
+from secure_fl.errors import FederationError, InterruptedRunError, SecureFLError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from secure_fl.runs import RunRecord
+
+__all__ = ["Execute", "app", "drive"]
+
+Execute = Callable[["RunRecord", Path], None]
+
+app = typer.Typer(rich_markup_mode="rich")
+
+
+@app.command(
+    epilog=examples(
+        "secure-fl run --preset smoke --grid local",
+        "secure-fl run --preset smoke --grid local --sites 2 --rounds 1 -c momentum=0.5",
+    )
+)
+@with_settings(*RUN_FLAGS)
+def run(resolved: ResolvedConfig) -> None:
+    """Train one model over all sites, and record the run under HOME/runs.
+
+    Every setting without a flag of its own is set by [cyan]-c key=value[/cyan];
+    [cyan]secure-fl config show[/cyan] lists them all.
+    """
+    from secure_fl.data import site_sizes
+    from secure_fl.runs import RunRecord
+
+    site_sizes(resolved.config)  # unusable data is refused before anything is written
+    record = RunRecord.create(home(), resolved, command=["secure-fl", *sys.argv[1:]])
+    drive(record, home())
+
+
+def launch(record: RunRecord, home: Path) -> None:
+    """`federation.launch.execute`, imported only now."""
+    from secure_fl.federation.launch import execute
+
+    execute(record, home)
+
+
+def drive(record: RunRecord, home: Path, *, execute: Execute = launch) -> None:
+    """Run or resume `record` to its end, with progress; prints the result.
+
+    Raises:
+        typer.Exit: the run failed or was interrupted; the error is already printed.
+    """
+    output, view = current(), RunView(total=record.config.rounds)
+    output.note(_headline(record))
+    try:
+        with _following(record, view), _stop_signals(record, view):
+            execute(record, home)
+        _check_outcome(record, view, home)
+    except KeyboardInterrupt:
+        _end(_interrupted(record, view, home), record, view)
+    except SecureFLError as error:
+        _end(error, record, view)
+    output.result(summary(record, view), lambda console: _outcome(console, record, view))
+
+
+def summary(record: RunRecord, view: RunView) -> dict[str, Any]:
+    """What a program gets: paths, and accuracy and loss by round (index 0: the initial model)."""
+    rounds = sorted(view.accuracy)
+    finished = view.finished
+    return {
+        "run_id": record.id,
+        "run_dir": record.folder,
+        "status": finished["status"] if finished else record.status(),
+        "rounds": view.done,
+        "accuracy": [view.accuracy[number] for number in rounds],
+        "loss": [view.loss[number] for number in rounds],
+        "final_accuracy": view.accuracy[rounds[-1]] if rounds else None,
+        "final_loss": view.loss[rounds[-1]] if rounds else None,
+        "seconds": finished.get("seconds") if finished else None,
+        "model_file": _existing(record.folder / "model.safetensors"),
+        "model_sha256": finished.get("model_sha256") if finished else None,
+        "config_digest": record.config.digest(),
+    }
+
+
+@contextmanager
+def _following(record: RunRecord, view: RunView) -> Iterator[None]:
+    with Follower(record.follow().poll, view, _screen(), note=current().note):
+        yield
+
+
+def _screen() -> Screen:
+    output = current()
+    if output.format == "jsonl":
+        return StreamScreen(output)
+    if output.quiet or not sys.stderr.isatty():
+        return PlainScreen(output)
+    from secure_fl.cli.live import LiveScreen
+
+    return LiveScreen(output, output.console(sys.stderr))
+
+
+@contextmanager
+def _stop_signals(record: RunRecord, view: RunView) -> Iterator[None]:
+    """First SIGINT or SIGTERM: finish the round; SIGINT after that: KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if not view.stopping:
+            view.stopping = True
+            record.request_stop()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _headline(record: RunRecord) -> str:
+    config = record.config
+    dataset = Path(config.dataset).name or config.dataset
+    counts = (f"{config.sites} {plural('site', config.sites)}", f"{config.rounds} {plural('round', config.rounds)}")
+    return " · ".join((record.id, dataset, config.model, *counts, config.grid))
+
+
+def _outcome(console: Console, record: RunRecord, view: RunView) -> None:
+    """The last lines: where things are, then how it ended."""
+    folder = shown_path(record.folder)
+    seconds = (view.finished and view.finished.get("seconds")) or sum(view.seconds.values())
+    last = max(view.accuracy)
+    lines = [f"model      {folder}/{name}" for name in ("model.safetensors",) if (record.folder / name).exists()]
+    lines += [f"plots      {folder}/plots/" for _ in range((record.folder / "plots").is_dir())]
+    scores = f"accuracy {percent(view.accuracy[last])}, {last} {plural('round', last)}, {duration(seconds)}"
+    lines.append(f"[bold green]succeeded:[/] {scores} · {folder}/")
+    console.print("\n".join(lines), soft_wrap=True)
+
+
+def _check_outcome(record: RunRecord, view: RunView, home: Path) -> None:
+    """Raise what the record says, unless the run succeeded."""
+    match view.finished and view.finished["status"]:
+        case "succeeded":
+            return
+        case "interrupted":
+            raise _interrupted(record, view, home)
+        case other:
+            raise FederationError(f"run {record.id} ended as {other or 'unfinished'}", why="its record says no more")
+
+
+def _interrupted(record: RunRecord, view: RunView, home: Path) -> InterruptedRunError:
+    place = [] if home == Path.cwd() else ["--home", str(home)]
+    return InterruptedRunError(
+        f"run {record.id} was stopped; {view.done} of {view.total} rounds are finished and saved",
+        fix=shlex.join(["secure-fl", *place, "runs", "resume", record.id]),
+    )
+
+
+def _end(error: SecureFLError, record: RunRecord, view: RunView) -> None:
+    output = current()
+    logs = record.folder / "logs"
+    output.error(error, data=summary(record, view))
+    if not isinstance(error, InterruptedRunError):
+        place = logs if logs.is_dir() else record.folder
+        output.note(f"failed: the record is in {shown_path(record.folder)}/, logs in {shown_path(place)}/")
+    raise typer.Exit(error.exit_code)
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None

@@ -1,0 +1,281 @@
+"""Every setting of a run, in one frozen object.
+
+A setting is declared once, here: its default, range, unit and one line of help. Command-line flags,
+`-c key=value`, environment variables, TOML files, Flower's run config and the documentation are all
+derived from these declarations (`secure_fl.config_sources` merges them by precedence).
+
+Keys are kebab-case outside Python (Flower's convention) and snake_case inside. `RunConfig` checks
+each value, then each combination, and refuses with the key, the value, and what would be accepted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, NoReturn
+
+from secure_fl.errors import ConfigError
+
+__all__ = ["GROUPS", "RunConfig", "Scalar", "flower_defaults", "key_of", "setting_fields"]
+
+Scalar = bool | int | float | str
+
+GROUPS = ("data", "model", "training", "federation", "run")
+
+
+def setting(
+    default: Scalar,
+    help: str,
+    group: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float = -math.inf,
+    high: float = math.inf,
+    unit: str = "",
+) -> Any:
+    """Declare one setting; `low` and `high` are inclusive."""
+    return field(
+        default=default,
+        metadata={
+            "help": help,
+            "group": group,
+            "choices": choices,
+            "low": low,
+            "high": high,
+            "unit": unit,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """All settings of one run. Construction validates; a RunConfig that exists is usable."""
+
+    # data
+    dataset: str = setting(
+        "digits",
+        "digits, cifar10, fashion-mnist, or a path: image folder, .tar archive, MedMNIST .npz",
+        "data",
+    )
+    data_dir: str = setting("", "folder that holds the files of a named dataset", "data")
+    download: bool = setting(False, "allow cifar10 to be downloaded into data-dir", "data")
+    samples: int = setting(0, "use only this many training images, over all sites; 0: all", "data", low=0)
+    test_samples: int = setting(0, "use only this many test images; 0: all", "data", low=0)
+    image_size: int = setting(
+        0, "side of the square that images are resized to; 0: by dataset", "data", low=0, high=512, unit="px"
+    )
+    skip_bad_images: bool = setting(False, "leave unreadable images out (and count them) instead of stopping", "data")
+    partition: str = setting(
+        "dirichlet",
+        "how images are dealt to sites",
+        "data",
+        choices=("iid", "dirichlet", "shards", "quantity"),
+    )
+    alpha: float = setting(
+        0.5, "concentration of dirichlet and quantity; smaller is more skewed", "data", low=0.01, high=1e6
+    )
+    classes_per_site: int = setting(2, "classes that each site holds under shards", "data", low=1)
+    min_size: int = setting(10, "fewest images that a site may get", "data", low=1, unit="images")
+    val_fraction: float = setting(
+        0.1, "share of each site's images kept for its own validation", "data", low=0.0, high=0.5
+    )
+
+    # model
+    model: str = setting("mobilenet_v2", "architecture", "model", choices=("mobilenet_v2", "light_cnn"))
+    norm: str = setting("group", "normalisation layers", "model", choices=("group", "batch", "frozen-batch"))
+    group_size: int = setting(16, "channels in a group under norm=group", "model", low=1, high=1024, unit="channels")
+    stem: str = setting(
+        "auto",
+        "first layers: imagenet halves the image early, small-images does not",
+        "model",
+        choices=("auto", "imagenet", "small-images"),
+    )
+    width: float = setting(1.0, "width multiplier of MobileNetV2", "model", low=0.1, high=2.0)
+    dropout: float = setting(0.2, "dropout before the classifier", "model", low=0.0, high=0.9)
+    weights: str = setting("", "start from a .safetensors file, or `torchvision` to download; empty: scratch", "model")
+
+    # training
+    rounds: int = setting(6, "federated rounds", "training", low=1, high=100_000)
+    local_epochs: int = setting(2, "passes over its images that a site makes in a round", "training", low=1, high=1000)
+    batch_size: int = setting(32, "images in a local step", "training", low=1, high=65536, unit="images")
+    lr: float = setting(0.02, "learning rate of local SGD", "training", low=1e-8, high=100.0)
+    momentum: float = setting(0.9, "momentum of local SGD; starts anew each round", "training", low=0.0, high=0.9999)
+    weight_decay: float = setting(0.0, "L2 penalty of local SGD", "training", low=0.0, high=1.0)
+    augment: str = setting(
+        "none", "random changes of training images", "training", choices=("none", "flip", "flip-crop")
+    )
+
+    # federation
+    grid: str = setting(
+        "deployment",
+        "deployment: real processes over TLS; local: in this process; ray: Flower's simulation",
+        "federation",
+        choices=("deployment", "local", "ray"),
+    )
+    sites: int = setting(5, "number of sites", "federation", low=1, high=1000)
+    remote_sites: int = setting(
+        0,
+        "how many of the sites (the last ones) are started elsewhere, by `secure-fl federation site`",
+        "federation",
+        low=0,
+    )
+    quorum: float = setting(0.6, "share of sites whose replies a round needs", "federation", low=0.01, high=1.0)
+    round_timeout_s: float = setting(
+        900.0, "longest that a round waits for its sites", "federation", low=1.0, high=86400.0, unit="s"
+    )
+    join_timeout_s: float = setting(
+        180.0, "longest that the coordinator waits for sites to join", "federation", low=1.0, high=86400.0, unit="s"
+    )
+    sample_cap: int = setting(
+        100_000, "largest sample count that a site's reply may claim", "federation", low=1, unit="images"
+    )
+    max_update_norm: float = setting(
+        1e4, "an update with a larger L2 norm is turned away", "federation", low=1e-6, high=1e12
+    )
+    host: str = setting("127.0.0.1", "address on which remote sites reach the coordinator", "federation")
+    port: int = setting(0, "port for the sites; 0: any free one", "federation", low=0, high=65535)
+    allow_stock_supernodes: bool = setting(
+        False, "let sites in that cannot show a client certificate (node key only)", "federation"
+    )
+
+    # run
+    seed: int = setting(0, "seed of partition, initial weights, batches and dropout", "run", low=0, high=2**31 - 1)
+    threads: int = setting(1, "CPU threads of each site's training", "run", low=1, high=256)
+    device: str = setting("cpu", "where to train: cpu or cuda", "run", choices=("cpu", "cuda"))
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _checked(each, getattr(self, each.name)))
+        _refuse_contradictions(self)
+
+    @property
+    def quorum_sites(self) -> int:
+        """Number of usable replies that a round needs: ceil(quorum · sites), at least one."""
+        return max(1, math.ceil(self.quorum * self.sites - 1e-9))
+
+    def to_mapping(self) -> dict[str, Scalar]:
+        """All settings by kebab-case key, in the order of declaration (Flower's run config)."""
+        return {key_of(name): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Build from kebab- or snake-case keys.
+
+        Raises:
+            ConfigError: a key is unknown (the nearest known one is named), or a value is refused.
+        """
+        known = {each.name for each in fields(cls)}
+        chosen = {}
+        for key, value in values.items():
+            name = key.replace("-", "_")
+            if name not in known:
+                raise unknown_key(key)
+            chosen[name] = value
+        return cls(**chosen)
+
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of all settings; equal configs have equal digests."""
+        text = json.dumps(self.to_mapping(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def key_of(name: str) -> str:
+    """The kebab-case key of a field."""
+    return name.replace("_", "-")
+
+
+def setting_fields() -> tuple[Field[Any], ...]:
+    """The declarations, for those who derive flags, forms or documentation from them."""
+    return fields(RunConfig)
+
+
+def flower_defaults() -> dict[str, Scalar]:
+    """What `[tool.flwr.app.config]` must hold, so that `flwr run` accepts each key as an override."""
+    return RunConfig().to_mapping()
+
+
+def unknown_key(key: str) -> ConfigError:
+    """The refusal of a key that no setting has, naming the nearest one."""
+    import difflib
+
+    near = difflib.get_close_matches(key.replace("_", "-"), [key_of(f.name) for f in fields(RunConfig)], n=1)
+    hint = f"did you mean `{near[0]}`?" if near else "`secure-fl config show` lists all settings"
+    return ConfigError(f"unknown setting `{key}`", fix=hint)
+
+
+def _checked(declared: Field[Any], value: Any) -> Scalar:
+    """`value` as the declared type, or a refusal that says what would be accepted."""
+    key, wanted, meta = key_of(declared.name), type(declared.default), declared.metadata
+    try:
+        accepted = _coerced(value, wanted)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"`{key}` is {value!r}", fix=f"give {_article(wanted)}") from None
+    if meta["choices"] and accepted not in meta["choices"]:
+        raise ConfigError(f"`{key}` is {accepted!r}", fix=f"choose one of: {', '.join(meta['choices'])}")
+    if wanted in (int, float) and not meta["low"] <= accepted <= meta["high"]:
+        raise ConfigError(f"`{key}` is {accepted}", fix=f"give a value {_range_words(meta)}")
+    return accepted
+
+
+def _coerced(value: Any, wanted: type) -> Scalar:
+    """Accept text (from flags and the environment) and exact numeric conversions, nothing lossy."""
+    if wanted is bool:
+        if isinstance(value, bool):
+            return value
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return words[str(value).lower()] if str(value).lower() in words else _refuse()
+    if wanted is int:
+        if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+            _refuse()
+        return int(value)
+    if wanted is float:
+        number = _refuse() if isinstance(value, bool) else float(value)
+        return number if math.isfinite(number) else _refuse()
+    return value if isinstance(value, str) else _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise ValueError
+
+
+def _article(wanted: type) -> str:
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[wanted]
+
+
+def _range_words(meta: Mapping[str, Any]) -> str:
+    low, high, unit = meta["low"], meta["high"], meta["unit"]
+    suffix = f" {unit}" if unit else ""
+    if math.isinf(high):
+        return f"of at least {_number(low)}{suffix}"
+    return f"between {_number(low)} and {_number(high)}{suffix}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _refuse_contradictions(config: RunConfig) -> None:
+    """Combinations that cannot give what their parts promise."""
+    if config.image_size and config.image_size < 8:
+        raise ConfigError(f"`image-size` is {config.image_size}", fix="give 0, or at least 8 px")
+    if config.remote_sites > config.sites:
+        raise ConfigError(
+            f"`remote-sites` is {config.remote_sites} but `sites` is {config.sites}", fix="give at least as many sites"
+        )
+    if config.remote_sites and config.grid != "deployment":
+        raise ConfigError(
+            f"`remote-sites` is {config.remote_sites} but `grid` is {config.grid}", fix="choose --grid deployment"
+        )
+    if config.norm == "frozen-batch" and not config.weights:
+        raise ConfigError(
+            "`norm` is frozen-batch but `weights` is empty",
+            why="frozen statistics of an untrained network carry no information",
+            fix="give --weights FILE, or choose norm=group",
+        )
+    if config.model == "light_cnn" and config.weights == "torchvision":
+        raise ConfigError("`weights` is torchvision but `model` is light_cnn", fix="torchvision has MobileNetV2 only")
+    if config.model == "light_cnn" and config.norm != "group":
+        raise ConfigError(f"`norm` is {config.norm} but `model` is light_cnn", fix="light_cnn has group norm only")

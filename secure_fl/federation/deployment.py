@@ -1,0 +1,192 @@
+"""A federation of real processes over TLS: SuperLink, ServerApp, and the sites that live on this machine.
+
+Start order: SuperLink and the preloaded host in parallel → register the roster's node keys → sites →
+run → ServerApp. End order: sites, ServerApp, SuperLink. The launcher owns every process through pipes;
+whether it returns, raises, or is killed, all of them end.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secure_fl.app.identity import Roster
+from secure_fl.config import RunConfig
+from secure_fl.data import site_sizes
+from secure_fl.errors import FederationError
+from secure_fl.federation.pki import FederationKeys, provision
+from secure_fl.federation.processes import Child
+from secure_fl.runs import RunRecord
+
+__all__ = ["deploy"]
+
+_START_TIMEOUT_S = 120.0
+
+
+def deploy(record: RunRecord, home: Path) -> None:
+    """Run `record` on real processes; returns when the ServerApp has recorded the outcome and ended.
+
+    Raises:
+        FederationError: a process of ours failed. A run that failed by itself is in the record.
+    """
+    config = record.config
+    keys = provision(home / "federation", sites=config.sites, hosts=[config.host])
+    here = config.sites - config.remote_sites
+    declared = [*site_sizes(config)[:here], *[None] * config.remote_sites]
+    roster = keys.roster.first(config.sites).declaring(declared)
+    roster_file = record.folder / "roster.json"
+    roster_file.write_text(roster.to_json(), encoding="utf-8")
+    (record.folder / "logs").mkdir(exist_ok=True)
+    with _flower_home() as flower_home:
+        _Deployment(record, keys, roster, roster_file, _environment(flower_home, config)).run()
+
+
+@dataclass
+class _Deployment:
+    record: RunRecord
+    keys: FederationKeys
+    roster: Roster
+    roster_file: Path
+    environ: dict[str, str]
+
+    def run(self) -> None:
+        config = self.record.config
+        control_secret, superexec_secret = secrets.token_hex(32), secrets.token_hex(32)
+        superlink = self._child("superlink")
+        host = None
+        try:
+            host = self._child("site_host")
+            superlink.send(self._superlink_settings(control_secret, superexec_secret))
+            ports = self._answer(superlink, "inner_port")
+            self.record.append(
+                "federation-started",
+                address=f"{config.host}:{ports['outer_port']}",
+                tls="1.3",
+                mutual_tls=not config.allow_stock_supernodes,
+                stock_supernodes=config.allow_stock_supernodes,
+                superlink_pid=superlink.pid,
+            )
+            self._register_and_start(ports["inner_port"], control_secret)
+            self._answer(host, "ready")
+            self._start_server(host, ports["inner_port"], superexec_secret)
+            for index in range(config.sites - config.remote_sites):
+                self._start_site(host, index, f"{config.host}:{ports['outer_port']}")
+            self._watch(host, superlink)
+        finally:
+            if host is not None:
+                host.stop()
+            superlink.stop()
+
+    def _child(self, module: str) -> Child:
+        log = self.record.folder / "logs" / f"{module.replace('_', '-')}.log"
+        return Child(f"secure_fl.federation.{module}", log=log, environ=self.environ)
+
+    def _superlink_settings(self, control_secret: str, superexec_secret: str) -> dict[str, Any]:
+        config = self.record.config
+        return {
+            "host": config.host,
+            "port": config.port,
+            "ca": str(self.keys.ca_certificate),
+            "certificate": str(self.keys.server_certificate),
+            "key": str(self.keys.server_key),
+            "roster": str(self.roster_file),
+            "run_dir": str(self.record.folder),
+            "allow_stock": config.allow_stock_supernodes,
+            "control_secret": control_secret,
+            "superexec_secret": superexec_secret,
+        }
+
+    def _register_and_start(self, inner_port: int, secret: str) -> None:
+        # Flower's client modules take a second to import; the children are starting meanwhile.
+        from secure_fl.federation.control import control_connection, register, start_run
+
+        with control_connection(inner_port, ca=self.keys.ca_certificate, secret=secret) as client:
+            register(client, self.roster)
+            start_run(client, self.record.config.to_mapping())
+
+    def _start_server(self, host: Child, inner_port: int, superexec_secret: str) -> None:
+        host.send(
+            {
+                "op": "server",
+                "name": "coordinator",
+                "log": str(self.record.folder / "logs" / "coordinator.log"),
+                "address": f"127.0.0.1:{inner_port}",
+                "ca": str(self.keys.ca_certificate),
+                "superexec_secret": superexec_secret,
+                "environ": {
+                    "SECURE_FL_RUN_DIR": str(self.record.folder),
+                    "SECURE_FL_ROSTER": str(self.roster_file),
+                },
+            }
+        )
+
+    def _start_site(self, host: Child, index: int, address: str) -> None:
+        name = self.roster.entries[index].name
+        kit = self.keys.kit(name)
+        node_config = {
+            "partition-id": index,
+            "num-partitions": self.record.config.sites,
+            "site": name,
+            "identity-key": str(kit / "identity.key"),
+        }
+        host.send(
+            {
+                "op": "site",
+                "name": name,
+                "log": str(self.record.folder / "logs" / f"{name}.log"),
+                "settings": {"address": address, "kit": str(kit), "name": name, "node_config": node_config},
+            }
+        )
+
+    def _watch(self, host: Child, superlink: Child) -> None:
+        """Until the ServerApp has ended. A site that ends is a matter for the round loop."""
+        while superlink.alive():
+            message = host.receive(0.2)
+            if message is None:
+                continue
+            if "started" in message:
+                self.record.append("process-started", name=message["started"], pid=message["pid"])
+            if "ended" in message:
+                self.record.append("process-ended", name=message["ended"], status=message["status"])
+                if message["ended"] == "coordinator":
+                    return
+        raise FederationError("the superlink process ended during the run", fix=f"see {self.record.folder / 'logs'}")
+
+    def _answer(self, child: Child, key: str) -> dict[str, Any]:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            message = child.receive(0.5)
+            if message is not None and key in message:
+                return message
+        raise FederationError(f"a process of ours did not start within {_START_TIMEOUT_S:g} s")
+
+
+def _environment(flower_home: Path, config: RunConfig) -> dict[str, str]:
+    """What the children see: Flower offline and quiet, one thread for linear algebra unless asked."""
+    return {
+        **os.environ,
+        "FLWR_HOME": str(flower_home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "OMP_NUM_THREADS": str(config.threads),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@contextmanager
+def _flower_home() -> Iterator[Path]:
+    """A private folder for Flower's own files, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="secure-fl-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,249 @@
+"""A site's connection to the coordinator: Flower's fleet protocol, with our client certificate.
+
+The stock SuperNode cannot present a certificate, polls every three seconds and starts a Python for
+each message. This connection speaks the same protocol through Flower's own `FleetHttpClient` from one
+persistent process. Everything that a site needs of Flower's internal modules is imported in this file
+and nowhere else; `tests/federation/test_flower_contract.py` holds the names and signatures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.error import FlowerError
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects, push_objects
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from secure_fl.errors import FederationError
+
+__all__ = ["FleetConnection", "Traffic"]
+
+logger = logging.getLogger("secure_fl.site")
+
+# The shortest interval that Flower accepts; a dead site is noticed after twice this time.
+_HEARTBEAT_INTERVAL_S = 10.0
+_HEARTBEAT_PERIOD_S = 4.0
+
+
+@dataclass
+class Traffic:
+    """HTTP bytes, headers and bodies, since the start; TLS records add about half a percent."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Count one request and its response (Flower's interceptor interface)."""
+        self.sent_bytes += len(context.request.content) + _header_bytes(context.request.headers)
+        response = call_next(context)
+        self.received_bytes += len(response.content) + _header_bytes(response.headers)
+        return response
+
+
+class FleetConnection:
+    """Context manager: joins on entry, sends heartbeats from a thread, leaves on exit."""
+
+    def __init__(self, address: str, kit: Path) -> None:
+        self.traffic = Traffic()
+        node_key = _node_key(kit / "node.key")
+        self._node_key = public_key_to_bytes(node_key.public_key())
+        self._client = FleetHttpClient(
+            f"https://{address}",
+            verify=_tls_context(kit),
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(node_key, node_key.public_key()),
+                self.traffic,
+            ],
+        )
+        self._address = address
+        self._node = Node()
+        self._stop = threading.Event()
+        self._beats = threading.Thread(target=self._beat, daemon=True)
+
+    @property
+    def node_id(self) -> int:
+        """The number by which Flower knows this site."""
+        return self._node.node_id
+
+    def __enter__(self) -> FleetConnection:
+        """Activate the node.
+
+        Raises:
+            FederationError: the coordinator turned us away, or cannot be trusted or reached; says why.
+        """
+        try:
+            self.activate()
+        except FederationError:
+            self._client.close()
+            raise
+        self._beats.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._beats.join()
+        # The coordinator may be gone already; it forgets us by itself.
+        with contextlib.suppress(httpx.HTTPError):
+            self._client.DeactivateNode(DeactivateNodeRequest(node_id=self.node_id))
+        self._client.close()
+
+    def activate(self) -> None:
+        """Announce this node, at the start and after a lost connection."""
+        request = ActivateNodeRequest(public_key=self._node_key, heartbeat_interval=_HEARTBEAT_INTERVAL_S)
+        try:
+            self._node = Node(node_id=self._client.ActivateNode(request).node_id)
+        except httpx.HTTPError as error:
+            raise FederationError(f"the coordinator at {self._address} did not let us in", why=_reason(error)) from None
+
+    def pull(self) -> Message | None:
+        """The next message for this site, with its objects, or None.
+
+        Raises:
+            httpx.HTTPError: the coordinator cannot be reached; the caller decides how long to go on.
+        """
+        response = self._client.PullMessages(PullMessagesRequest(node=self._node))
+        if not response.messages_list:
+            return None
+        metadata = message_from_proto(response.messages_list[0]).metadata
+        run_id, message_id = metadata.run_id, metadata.message_id
+        contents = pull_objects(
+            [tree.object_id for tree in iterate_object_tree(response.message_object_trees[0])],
+            pull_object_fn=make_pull_object_fn_protobuf(self._client.PullObject, self._node, run_id),
+            initial_backoff=0.05,
+        )
+        self._client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=message_id)
+        )
+        message = inflate_object_from_contents(message_id, contents)
+        message.metadata.__dict__["_message_id"] = message_id
+        return message  # type: ignore[return-value]
+
+    def push(self, reply: Message, *, compute_s: float) -> None:
+        """Send a reply with all its objects.
+
+        Raises:
+            httpx.HTTPError: as for `pull`.
+        """
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            objects, tree = get_all_nested_objects(reply), get_object_tree(reply)
+            response = self._client.PushMessages(
+                PushMessagesRequest(
+                    node=self._node,
+                    messages_list=[message_to_proto(remove_content_from_message(reply))],
+                    message_object_trees=[tree],
+                    clientapp_runtime_list=[compute_s],
+                )
+            )
+            push_objects(
+                objects,
+                push_object_fn=make_push_object_fn_protobuf(
+                    self._client.PushObject, self._node, reply.metadata.run_id, response.session_id
+                ),
+                object_ids_to_push=set(response.objects_to_push),
+            )
+
+    def _beat(self) -> None:
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=_HEARTBEAT_INTERVAL_S)
+        while not self._stop.wait(_HEARTBEAT_PERIOD_S):
+            try:
+                self._client.SendNodeHeartbeat(request)
+            except httpx.HTTPError as error:
+                logger.warning("heartbeat not delivered: %s", _reason(error))
+
+
+def _tls_context(kit: Path) -> ssl.SSLContext:
+    """TLS 1.3 only; trusts the federation's authority and nothing else; shows our certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(kit / "ca.crt")
+        context.load_cert_chain(kit / "tls.crt", kit / "tls.key")
+    except (OSError, ssl.SSLError) as error:
+        raise FederationError(f"cannot use the certificates in {kit}", why=_tls_words(str(error))) from None
+    return context
+
+
+def _node_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_ssh_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError):
+        raise FederationError(f"cannot read the node key {path}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise FederationError(f"{path} is not a P-384 node key")
+    return key
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    """What went wrong, as one line for a person."""
+    if isinstance(error, httpx.HTTPStatusError):
+        flower = FlowerError.from_json(error.response.text)
+        said = flower.public_details or flower.message if flower else _gate_words(error.response)
+        if error.response.status_code == httpx.codes.PRECONDITION_FAILED:
+            return "this site's node key is not registered there"
+        return f"{said} (HTTP {error.response.status_code})"
+    return _tls_words(str(error))
+
+
+def _gate_words(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return response.reason_phrase
+
+
+def _tls_words(text: str) -> str:
+    known = {
+        "CERTIFICATE_VERIFY_FAILED": "its certificate is not of our federation's authority, or not for this name",
+        "ALERT_CERTIFICATE_REQUIRED": "it demands a client certificate",
+        "ALERT_CERTIFICATE_EXPIRED": "our client certificate has expired",
+        "ALERT_UNKNOWN_CA": "our client certificate is of another authority",
+        "ALERT_BAD_CERTIFICATE": "it does not accept our client certificate",
+        "KEY_VALUES_MISMATCH": "certificate and private key do not belong together",
+        "Connection refused": "nothing listens there",
+    }
+    flat = text.replace(" ", "_").lower()
+    found = next((words for sign, words in known.items() if sign.replace(" ", "_").lower() in flat), None)
+    return found or text
+
+
+def _header_bytes(headers: httpx.Headers) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers.raw)

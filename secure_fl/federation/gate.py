@@ -1,0 +1,170 @@
+"""Who may reach which route of the SuperLink: an ASGI wrapper around Flower's own application.
+
+Threat model. Flower 1.41 serves its Fleet, Control and Runtime routes on one port; its Control routes
+let anyone who reaches the port register nodes and start runs. We serve the same application twice:
+
+* The outer listener, for sites. TLS 1.3 demands a client certificate of the federation's authority.
+  The gate then passes only the fleet routes and `/health`, only for certificates that are in the roster
+  (so that taking a site off the roster is enough), and only with the node key that belongs to the
+  certificate: a site cannot speak in another's name even if it has stolen that site's node key.
+* The inner listener, on loopback, for our own launcher and ServerApp. Control routes demand a secret
+  that was handed over on a pipe; Flower checks its own task tokens on the Runtime routes.
+
+What it does not do: stop an admitted site from sending bad content (the guard of the round does), or
+protect against another process of the same user, which can read that user's keys.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+
+from secure_fl.app.identity import Roster, RosterEntry
+
+__all__ = ["CONTROL_HEADER", "MAX_REQUEST_BYTES", "InnerGate", "Refusal", "SiteGate", "node_key_pem"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+CONTROL_HEADER = "x-secure-fl-control"
+# Flower splits arrays into chunks of 5 MiB; nothing honest comes near twice that.
+MAX_REQUEST_BYTES = 12 << 20
+_NODE_KEY_HEADER = b"flwr-public-key"
+_SELF_SERVICE = ("/v1/fleet/register-node", "/v1/fleet/unregister-node")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One request that was turned away: by whom it was made as far as we know, and why."""
+
+    who: str
+    reason: str
+    status: int
+
+
+class SiteGate:
+    """The outer listener's rules; `on_refusal` hears of each request that is turned away."""
+
+    def __init__(
+        self, app: App, roster: Roster, *, allow_stock: bool, on_refusal: Callable[[Refusal], None]
+    ) -> None:
+        self._app = app
+        self._by_certificate = {entry.certificate_sha256: entry for entry in roster.entries}
+        self._by_node_key = {_pem(entry.node_key): entry for entry in roster.entries}
+        self._allow_stock = allow_stock
+        self._on_refusal = on_refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on to Flower, or answer it with the reason why not."""
+        if scope["type"] != "http":
+            return
+        refusal = self._judge(scope)
+        if refusal is not None:
+            self._on_refusal(refusal)
+            await _answer(send, refusal.status, refusal.reason)
+            return
+        await self._app(scope, receive, self._watched(scope, send))
+
+    def _judge(self, scope: Scope) -> Refusal | None:
+        path, headers = scope["path"], dict(scope["headers"])
+        peer = _peer(scope)
+        if path == "/health":
+            return None
+        if not path.startswith("/v1/fleet/"):
+            return Refusal(peer, f"route {path} is closed to remote peers", 403)
+        if path in _SELF_SERVICE:
+            return Refusal(peer, "sites are registered by the coordinator only", 403)
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit():
+            return Refusal(peer, "a request without a content length", 411)
+        if int(length) > MAX_REQUEST_BYTES:
+            return Refusal(peer, f"a request of {int(length)} bytes; the limit is {MAX_REQUEST_BYTES}", 413)
+        return self._judge_identity(scope, headers, peer)
+
+    def _judge_identity(self, scope: Scope, headers: dict[bytes, bytes], peer: str) -> Refusal | None:
+        certificate = scope.get("state", {}).get("peer_certificate")
+        keyed = self._by_node_key.get(_node_key(headers))
+        if certificate is None:
+            if not self._allow_stock:
+                return Refusal(peer, "no client certificate", 403)
+            return None if keyed else Refusal(peer, "node key is not in the roster", 403)
+        certified = self._by_certificate.get(certificate)
+        if certified is None:
+            return Refusal(f"certificate {certificate[:16]} at {peer}", "certificate is not in the roster", 403)
+        if keyed is None:
+            return Refusal(certified.name, "node key is not in the roster", 403)
+        if keyed is not certified:
+            return Refusal(certified.name, f"uses the node key of {keyed.name}", 403)
+        return None
+
+    def _watched(self, scope: Scope, send: Send) -> Send:
+        """`send` that also reports when Flower itself refuses the node."""
+        if scope["path"] == "/health":
+            return send
+
+        async def watching(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (401, 412):
+                entry = self._by_node_key.get(_node_key(dict(scope["headers"])))
+                who = entry.name if entry else _peer(scope)
+                self._on_refusal(Refusal(who, "node authentication failed", message["status"]))
+            await send(message)
+
+        return watching
+
+
+class InnerGate:
+    """The inner listener's rules: Runtime routes, and Control routes with the launcher's secret."""
+
+    def __init__(self, app: App, *, control_secret: str) -> None:
+        self._app = app
+        self._secret = control_secret.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on to Flower, or answer 403."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"]
+        given = dict(scope["headers"]).get(CONTROL_HEADER.encode(), b"")
+        trusted = hmac.compare_digest(given, self._secret)
+        if path == "/health" or path.startswith("/v1/runtime/") or (path.startswith("/v1/control/") and trusted):
+            await self._app(scope, receive, send)
+        else:
+            await _answer(send, 403, "closed")
+
+
+def node_key_pem(entry: RosterEntry) -> bytes:
+    """The entry's node key in the form in which Flower names it (SubjectPublicKeyInfo PEM)."""
+    return _pem(entry.node_key)
+
+
+def _pem(openssh_line: str) -> bytes:
+    key = serialization.load_ssh_public_key(openssh_line.encode())
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _node_key(headers: dict[bytes, bytes]) -> bytes:
+    try:
+        return b64decode(headers.get(_NODE_KEY_HEADER, b""), validate=True)
+    except ValueError:
+        return b""
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown peer"
+
+
+async def _answer(send: Send, status: int, reason: str) -> None:
+    body = json.dumps({"error": reason}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

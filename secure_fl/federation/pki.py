@@ -1,0 +1,298 @@
+"""The keys and certificates of a federation, made on first use and renewed before they expire.
+
+    HOME/federation/            0700
+      ca.crt, ca.key            the federation's own authority (P-256); signs nothing but what is below
+      server.crt, server.key    the coordinator, for the names and addresses by which sites reach it
+      roster.json               the admitted sites: public keys and certificate fingerprints
+      sites/site-0/             one start-up kit a site; on another machine, it is all that the site needs
+        ca.crt, tls.crt, tls.key   mutual TLS
+        node.key, node.pub         Flower's node authentication (P-384, OpenSSH form)
+        identity.key               signs updates (Ed25519)
+
+Private keys are written 0600 into a 0700 folder before they hold a byte, and are never printed,
+logged or passed on a command line. Whoever can read `ca.key` can admit sites: on a coordinator that
+matters, keep it elsewhere once the sites are provisioned.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from secure_fl.app.identity import Roster, RosterEntry, SiteSigner
+from secure_fl.errors import FederationError
+
+__all__ = ["CA_DAYS", "LEAF_DAYS", "RENEW_DAYS", "FederationKeys", "issue_certificate", "provision", "write_private"]
+
+CA_DAYS = 1825
+LEAF_DAYS = 365
+RENEW_DAYS = 30
+# Clocks of sites may be behind ours.
+_BACKDATE = datetime.timedelta(minutes=5)
+
+_Key = ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True)
+class FederationKeys:
+    """Where the coordinator's material lies."""
+
+    folder: Path
+    roster: Roster
+
+    @property
+    def ca_certificate(self) -> Path:
+        """PEM of the federation's authority."""
+        return self.folder / "ca.crt"
+
+    @property
+    def server_certificate(self) -> Path:
+        """PEM of the coordinator's certificate."""
+        return self.folder / "server.crt"
+
+    @property
+    def server_key(self) -> Path:
+        """PEM of the coordinator's private key, 0600."""
+        return self.folder / "server.key"
+
+    @property
+    def roster_file(self) -> Path:
+        """JSON of the admitted sites."""
+        return self.folder / "roster.json"
+
+    def kit(self, site: str) -> Path:
+        """Folder of one site's start-up kit."""
+        return self.folder / "sites" / site
+
+
+def provision(folder: Path, *, sites: int, hosts: Iterable[str], now: datetime.datetime | None = None) -> FederationKeys:
+    """Make what is missing for `sites` sites and a coordinator known as `hosts`; keep what is there.
+
+    Certificates that end within 30 days, or whose names no longer fit, are issued anew from the same
+    authority. Keys are kept, so that a site's identity is stable.
+
+    Raises:
+        FederationError: existing material cannot be read, or the authority itself has expired.
+    """
+    moment = now or datetime.datetime.now(datetime.UTC)
+    _private_folder(folder)
+    ca_key, ca = _authority(folder, moment)
+    names = sorted({"localhost", "127.0.0.1", *hosts})
+    _leaf(folder / "server", ca_key, ca, common_name="coordinator", hosts=names, moment=moment)
+    roster_file = folder / "roster.json"
+    known = Roster.read(roster_file) if roster_file.exists() else Roster(())
+    entries = {entry.name: entry for entry in known.entries}
+    for index in range(sites):
+        name = f"site-{index}"
+        made = _site(folder, name, index, ca_key, ca, moment)
+        entries[name] = replace(made, samples=entries[name].samples) if name in entries else made
+    roster = Roster(tuple(sorted(entries.values(), key=lambda entry: entry.index)))
+    _write(roster_file, roster.to_json().encode(), mode=0o644)
+    return FederationKeys(folder, roster)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a secret: created 0600 under another name, then moved into place."""
+    _write(path, content, mode=0o600)
+
+
+def _write(path: Path, content: bytes, *, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.chmod(temporary, mode)
+    os.replace(temporary, path)
+
+
+def _private_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise FederationError(f"cannot make the key folder {folder}", why=error.strerror or str(error)) from None
+
+
+def _authority(folder: Path, moment: datetime.datetime) -> tuple[_Key, x509.Certificate]:
+    key_file, certificate_file = folder / "ca.key", folder / "ca.crt"
+    key = _key(key_file, ec.SECP256R1())
+    if certificate_file.exists():
+        certificate = _read_certificate(certificate_file)
+        if certificate.not_valid_after_utc <= moment:
+            raise FederationError(
+                f"the federation's authority expired on {certificate.not_valid_after_utc:%Y-%m-%d}",
+                fix=f"move {folder} away and provision anew; every site needs its new kit",
+            )
+        return key, certificate
+    certificate = issue_certificate(
+        "Secure FL federation authority", key.public_key(), key, issuer=None, days=CA_DAYS, moment=moment
+    )
+    _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    return key, certificate
+
+
+def _site(
+    folder: Path, name: str, index: int, ca_key: _Key, ca: x509.Certificate, moment: datetime.datetime
+) -> RosterEntry:
+    """Make or complete one start-up kit and say what the roster must hold of it."""
+    kit = folder / "sites" / name
+    _private_folder(kit.parent)
+    _private_folder(kit)
+    certificate = _leaf(kit / "tls", ca_key, ca, common_name=name, hosts=(), moment=moment)
+    _write(kit / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    node = _key(kit / "node.key", ec.SECP384R1(), form=serialization.PrivateFormat.OpenSSH)
+    public = node.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    _write(kit / "node.pub", public + b"\n", mode=0o644)
+    return RosterEntry(
+        name=name,
+        index=index,
+        identity_key=_identity(kit / "identity.key"),
+        node_key=public.decode(),
+        certificate_sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+    )
+
+
+def _identity(path: Path) -> str:
+    if not path.exists():
+        pem = Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        write_private(path, pem)
+    return SiteSigner.from_file(path).public_hex
+
+
+def _key(
+    path: Path, curve: ec.EllipticCurve, form: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8
+) -> _Key:
+    """The key at `path`, made now if there is none."""
+    if not path.exists():
+        made = ec.generate_private_key(curve)
+        write_private(path, made.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+        return made
+    load = (
+        serialization.load_ssh_private_key
+        if form is serialization.PrivateFormat.OpenSSH
+        else serialization.load_pem_private_key
+    )
+    try:
+        key = load(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError):
+        raise FederationError(f"cannot read the private key {path}", fix="restore it, or provision anew") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise FederationError(f"{path} holds another kind of key", fix="restore it, or provision anew")
+    return key
+
+
+def _leaf(
+    stem: Path, ca_key: _Key, ca: x509.Certificate, *, common_name: str, hosts: Iterable[str], moment: datetime.datetime
+) -> x509.Certificate:
+    """The certificate `stem.crt` with key `stem.key`, issued (again) when it must be."""
+    names = tuple(hosts)
+    key = _key(stem.with_suffix(".key"), ec.SECP256R1())
+    file = stem.with_suffix(".crt")
+    if file.exists():
+        current = _read_certificate(file)
+        lasts = current.not_valid_after_utc - moment > datetime.timedelta(days=RENEW_DAYS)
+        if lasts and _issued_by(current, ca) and _hosts_of(current) >= set(names):
+            return current
+        names = tuple(sorted({*names, *_hosts_of(current)}))
+    certificate = issue_certificate(
+        common_name, key.public_key(), ca_key, issuer=ca, hosts=names, days=LEAF_DAYS, moment=moment
+    )
+    _write(file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    return certificate
+
+
+def issue_certificate(
+    common_name: str,
+    public_key: ec.EllipticCurvePublicKey,
+    signer: _Key,
+    *,
+    issuer: x509.Certificate | None,
+    hosts: Iterable[str] = (),
+    days: float,
+    moment: datetime.datetime,
+) -> x509.Certificate:
+    """An X.509 certificate (RFC 5280): an authority when `issuer` is None, a server when it has
+    `hosts`, else a client. `days` may be negative, which makes one that has already expired."""
+    names = tuple(hosts)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    is_ca = issuer is None
+    issuer_key = public_key if issuer is None else signer.public_key()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if issuer is None else issuer.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(min(moment, moment + datetime.timedelta(days=days)) - _BACKDATE)
+        .not_valid_after(moment + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+        .add_extension(_usage(is_ca), critical=True)
+    )
+    if not is_ca:
+        purpose = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH
+        builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+def _usage(is_ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not is_ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _hosts_of(certificate: x509.Certificate) -> set[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return set()
+    addresses = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+    return addresses | set(names.get_values_for_type(x509.DNSName))
+
+
+def _issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _read_certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError):
+        raise FederationError(f"cannot read the certificate {path}", fix="restore it, or provision anew") from None

@@ -1,0 +1,60 @@
+"""Grids without a network: our in-process grid, and Flower's Ray engine.
+
+Both run the same ServerApp and ClientApp as the deployment. They have no TLS and no identities, so a
+record of theirs is evidence about learning, not about security; the record says which grid it was.
+"""
+
+from __future__ import annotations
+
+import os
+
+from flwr.app import Context, RecordDict
+
+from secure_fl.app.client_app import app as client_app
+from secure_fl.app.server_app import RUN_DIR_VARIABLE
+from secure_fl.app.server_app import app as server_app
+from secure_fl.errors import ConfigError
+from secure_fl.federation.local_grid import LocalGrid
+from secure_fl.runs import RunRecord
+
+__all__ = ["run_locally", "run_on_ray"]
+
+
+def run_locally(record: RunRecord) -> None:
+    """Run `record` in this process; its errors propagate after the round loop has recorded them."""
+    grid = LocalGrid(client_app, record.config.sites)
+    context = Context(
+        run_id=grid.run.run_id,
+        node_id=0,
+        node_config={"run-dir": str(record.folder)},
+        state=RecordDict(),
+        run_config=dict(record.config.to_mapping()),
+    )
+    server_app(grid=grid, context=context)
+
+
+def run_on_ray(record: RunRecord) -> None:
+    """Run `record` on Flower's simulation engine, one actor a core at most.
+
+    Raises:
+        ConfigError: the `sim` extra is not installed.
+    """
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "`grid` is ray but Ray is not installed", fix="install the `sim` extra, or choose --grid local"
+        ) from None
+    from flwr.simulation import run_simulation
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ[RUN_DIR_VARIABLE] = str(record.folder)
+    try:
+        run_simulation(
+            server_app=server_app,
+            client_app=client_app,
+            num_supernodes=record.config.sites,
+            backend_config={"client_resources": {"num_cpus": record.config.threads, "num_gpus": 0.0}},
+        )
+    finally:
+        del os.environ[RUN_DIR_VARIABLE]

@@ -1,0 +1,148 @@
+"""The gates as ASGI applications; `test_refusals.py` meets the same rules through real TLS."""
+
+import asyncio
+import json
+from base64 import b64encode
+
+import pytest
+
+from secure_fl.federation.gate import CONTROL_HEADER, MAX_REQUEST_BYTES, InnerGate, Refusal, SiteGate, node_key_pem
+from secure_fl.federation.pki import FederationKeys, provision
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> FederationKeys:
+    return provision(tmp_path_factory.mktemp("pki") / "federation", sites=2, hosts=[])
+
+
+class Flower:
+    """The application behind the gate: answers with a fixed status and remembers that it was reached."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status, self.reached = status, []
+
+    async def __call__(self, scope, receive, send) -> None:
+        self.reached.append(scope["path"])
+        await send({"type": "http.response.start", "status": self.status, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+def ask(gate, path: str, headers: dict[bytes, bytes] | None = None, certificate: str | None = None) -> tuple[int, bytes]:
+    sent = []
+
+    async def send(message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "path": path,
+        "headers": list({b"content-length": b"10", **(headers or {})}.items()),
+        "client": ("192.0.2.7", 4711),
+        "state": {"peer_certificate": certificate},
+    }
+    asyncio.run(gate(scope, None, send))
+    return sent[0]["status"], sent[1]["body"]
+
+
+def site_gate(keys: FederationKeys, flower: Flower, *, allow_stock: bool = False) -> tuple[SiteGate, list[Refusal]]:
+    heard: list[Refusal] = []
+    return SiteGate(flower, keys.roster, allow_stock=allow_stock, on_refusal=heard.append), heard
+
+
+def node_header(entry) -> dict[bytes, bytes]:
+    return {b"flwr-public-key": b64encode(node_key_pem(entry))}
+
+
+def test_a_site_with_its_own_certificate_and_node_key_reaches_the_fleet_routes(keys):
+    flower = Flower()
+    gate, heard = site_gate(keys, flower)
+    entry = keys.roster.entries[0]
+    assert ask(gate, "/v1/fleet/pull-messages", node_header(entry), entry.certificate_sha256)[0] == 200
+    assert flower.reached == ["/v1/fleet/pull-messages"] and heard == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/control/start-run", "/v1/runtime/acquire-task", "/docs", "/openapi.json", "/", "//v1/fleet/x"]
+)
+def test_no_other_route_is_open_to_sites(keys, path):
+    flower = Flower()
+    gate, heard = site_gate(keys, flower)
+    entry = keys.roster.entries[0]
+    status, body = ask(gate, path, node_header(entry), entry.certificate_sha256)
+    assert status == 403 and "closed" in json.loads(body)["error"]
+    assert flower.reached == [] and heard[0].who == "192.0.2.7"
+
+
+@pytest.mark.parametrize("path", ["/v1/fleet/register-node", "/v1/fleet/unregister-node"])
+def test_a_site_can_neither_register_nor_unregister_itself(keys, path):
+    gate, _ = site_gate(keys, flower := Flower())
+    entry = keys.roster.entries[0]
+    assert ask(gate, path, node_header(entry), entry.certificate_sha256)[0] == 403 and flower.reached == []
+
+
+def test_a_site_that_uses_another_sites_node_key_is_named(keys):
+    gate, heard = site_gate(keys, flower := Flower())
+    mine, other = keys.roster.entries
+    assert ask(gate, "/v1/fleet/activate-node", node_header(other), mine.certificate_sha256)[0] == 403
+    assert flower.reached == [] and heard == [Refusal("site-0", "uses the node key of site-1", 403)]
+
+
+def test_a_certificate_that_was_taken_off_the_roster_is_refused(keys):
+    gate, heard = site_gate(keys, flower := Flower())
+    status, _ = ask(gate, "/v1/fleet/activate-node", node_header(keys.roster.entries[0]), "ab" * 32)
+    assert status == 403 and flower.reached == [] and "not in the roster" in heard[0].reason
+
+
+@pytest.mark.parametrize("header", [{}, {b"flwr-public-key": b"!!"}, {b"flwr-public-key": b64encode(b"unknown key")}])
+def test_a_node_key_that_is_not_in_the_roster_is_refused(keys, header):
+    gate, heard = site_gate(keys, flower := Flower())
+    entry = keys.roster.entries[0]
+    assert ask(gate, "/v1/fleet/activate-node", header, entry.certificate_sha256)[0] == 403
+    assert flower.reached == [] and heard[0] == Refusal("site-0", "node key is not in the roster", 403)
+
+
+def test_without_a_certificate_only_a_registered_node_key_passes_and_only_if_stock_sites_are_allowed(keys):
+    known, unknown = node_header(keys.roster.entries[0]), {b"flwr-public-key": b64encode(b"x")}
+    for allow, header, expected in ((False, known, 403), (True, known, 200), (True, unknown, 403)):
+        gate, _ = site_gate(keys, Flower(), allow_stock=allow)
+        assert ask(gate, "/v1/fleet/activate-node", header)[0] == expected
+
+
+def test_health_is_open_and_tells_nothing(keys):
+    gate, heard = site_gate(keys, Flower())
+    assert ask(gate, "/health") == (200, b"ok") and heard == []
+
+
+@pytest.mark.parametrize(("length", "status"), [(str(MAX_REQUEST_BYTES + 1), 413), ("", 411), ("-1", 411), ("1e9", 411)])
+def test_a_request_too_large_or_of_unknown_length_never_reaches_flower(keys, length, status):
+    gate, heard = site_gate(keys, flower := Flower())
+    entry = keys.roster.entries[0]
+    headers = {**node_header(entry), b"content-length": length.encode()}
+    assert ask(gate, "/v1/fleet/push-object", headers, entry.certificate_sha256)[0] == status
+    assert flower.reached == [] and len(heard) == 1
+
+
+@pytest.mark.parametrize("status", [401, 412])
+def test_a_refusal_by_flower_itself_is_heard_of_by_the_sites_name(keys, status):
+    gate, heard = site_gate(keys, Flower(status))
+    entry = keys.roster.entries[1]
+    assert ask(gate, "/v1/fleet/activate-node", node_header(entry), entry.certificate_sha256)[0] == status
+    assert heard == [Refusal("site-1", "node authentication failed", status)]
+
+
+@pytest.mark.parametrize(
+    ("path", "secret", "expected"),
+    [
+        ("/v1/control/start-run", b"right", 200),
+        ("/v1/control/start-run", b"wrong", 403),
+        ("/v1/control/start-run", b"", 403),
+        ("/v1/runtime/pull-messages", b"", 200),
+        ("/health", b"", 200),
+        ("/v1/fleet/activate-node", b"right", 403),
+        ("/docs", b"right", 403),
+    ],
+)
+def test_the_inner_gate_wants_the_launchers_secret_for_control(path, secret, expected):
+    gate = InnerGate(flower := Flower(), control_secret="right")
+    assert ask(gate, path, {CONTROL_HEADER.encode(): secret})[0] == expected
+    assert bool(flower.reached) is (expected == 200)
