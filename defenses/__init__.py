@@ -1,7 +1,7 @@
-"""Aggregation that withstands malicious sites: pure functions of the updates, a matrix (n, d), one row a client.
+"""What stands between the sites' updates and the global model: pure functions of vectors (d,) or matrices (n, d).
 
-Empty so far; until it is filled, a run aggregates by the weighted mean (FedAvg), which a single hostile site
-can steer as far as the norm cap of the configuration allows. To come: rules in Gram space, coordinate-wise
-kernels, pre-aggregators, each with a statement of what it tolerates, when it breaks and what it costs.
-Nothing here imports Flower or any other package of ours.
+So far `guard` alone: it judges each update by itself (finite, shape, type, norm cap). Updates that pass are averaged
+(FedAvg), and a single hostile site can still steer that mean as far as the norm cap allows. To come: aggregation
+rules in Gram space, coordinate-wise kernels and pre-aggregators, each with a statement of what it tolerates,
+when it breaks and what it costs. Nothing here imports Flower or any other package of ours.
 """

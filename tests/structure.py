@@ -17,7 +17,7 @@ PACKAGES = {
     "audit": set[str](),
     "secure_fl": {"attacks", "defenses", "audit"},
     "webui": {"secure_fl", "audit"},
-    "tools": set[str](),
+    "tools": {"secure_fl"},
     "benchmarks": {"secure_fl", "attacks", "defenses", "audit", "webui"},
 }
 
@@ -66,8 +66,12 @@ def imports(module: str, text: str) -> Iterator[tuple[int, str]]:
             # `from secure_fl import cli` names a part only in its list.
             yield from ((node.lineno, f"{name}.{each.name}") for each in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-            if node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                yield node.lineno, node.args[0].value
+            yield from ((node.lineno, name) for name in _constants(node.args[:1]))
+
+
+def _constants(nodes: list[ast.expr]) -> list[str]:
+    """The texts among `nodes`; a name that is computed at run time cannot be judged here."""
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def import_faults(module: str, text: str) -> list[str]:

@@ -81,7 +81,7 @@ def test_a_refusal_names_the_source_of_the_culprit(sources: dict, what: str, ori
 
 def test_a_refused_value_in_a_file_names_the_file(toml: Path) -> None:
     toml.write_text("rounds = inf\n")
-    with pytest.raises(ConfigError, match="mine.toml"):
+    with pytest.raises(ConfigError, match=r"mine\.toml"):
         resolve(flags={}, environ={}, file=toml)
 
 
@@ -96,7 +96,7 @@ def test_a_contradiction_between_two_sources_is_refused() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, toml: Path) -> None:
-    with pytest.raises(ConfigError, match="absent.toml"):
+    with pytest.raises(ConfigError, match=r"absent\.toml"):
         resolve(flags={}, environ={}, file=tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="cannot read"):
         resolve(flags={}, environ={}, file=tmp_path)

@@ -178,4 +178,6 @@ def test_a_place_that_only_we_know_is_found(text: str) -> None:
 
 
 def test_ordinary_text_names_no_place() -> None:
-    assert structure.place_faults("README.md", "runs/ tests/tmp/x network/root/a https://www.python.org/downloads/") == []
+    assert (
+        structure.place_faults("README.md", "runs/ tests/tmp/x network/root/a https://www.python.org/downloads/") == []
+    )

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,13 +68,22 @@ def run_pip(python: Path, requirement: str, log: Path) -> None:
     environ = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "PIP_USER": "0"}
     with log.open("w", encoding="utf-8") as file, _Progress() as progress:
         process = subprocess.Popen(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            close_fds=False,  # it inherits the lock: should we be killed, the next set-up waits for it
         )
         assert process.stdout is not None  # noqa: S101 - for the type checker: it is PIPE
         try:
             for line in process.stdout:
                 file.write(line)
                 progress.see(line)
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
         finally:
             status = process.wait()
     if status:
@@ -161,13 +171,16 @@ def _create(venv: Path) -> None:
     made = subprocess.run([sys.executable, "-m", "venv", "--clear", venv], capture_output=True, text=True)
     if made.returncode:
         words = (made.stdout + made.stderr).strip()
-        raise SetUpError(f"{sys.executable} could not create {venv}\n{words}\n  fix on Debian or Ubuntu: apt install python3-venv")
+        raise SetUpError(
+            f"{sys.executable} could not create {venv}\n{words}\n  fix on Debian or Ubuntu: apt install python3-venv"
+        )
 
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Hold the lock on `root`; the system lets go of it however this process ends."""
+    """Hold the lock on `root`; the system lets go of it however this process and pip end."""
     folder = os.open(root, os.O_RDONLY)
+    os.set_inheritable(folder, True)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -187,6 +200,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exit status: 0 ready, 1 could not be set up, 130 interrupted."""
     root = Path(__file__).resolve().parent.parent
     os.chdir(root)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C, and take pip along
     try:
         set_up(root, arguments[0] if arguments else "", install=run_pip)
     except SetUpError as error:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
 from flwr.proto.control_pb2 import ListNodesRequest, ListRunsRequest, StartRunRequest, StreamLogsRequest
 from flwr.proto.run_pb2 import Run
+from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 
 from secure_fl.federation.control import control_connection, register
@@ -103,14 +105,15 @@ class StockDeployment:
         """
         self._check_alive()
         with self._control() as client:
-            return client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id]
+            run: Run = client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id]
+        return run
 
     def log_of(self, run_id: int) -> str:
         """What the ServerApp has printed; only for a run that has ended (Flower streams until then)."""
         with self._control() as client:
             return "".join(each.log_output for each in client.StreamLogs(StreamLogsRequest(run_id=run_id)))
 
-    def _control(self):  # type: ignore[no-untyped-def]  # Flower's client type is internal
+    def _control(self) -> AbstractContextManager[ControlHttpClient]:
         return control_connection(self._port, ca=self._keys.ca_certificate, secret="")
 
     def _start_superlink(self) -> None:

@@ -63,9 +63,7 @@ def measure_stock(rounds: int, sites: int, *, timeout_s: float = 1800.0) -> list
             return _watch(deployment, run_id, rows, rounds=rounds, deadline=time.monotonic() + timeout_s)
 
 
-def _watch(
-    deployment: StockDeployment, run_id: int, rows: Path, *, rounds: int, deadline: float
-) -> list[StockRound]:
+def _watch(deployment: StockDeployment, run_id: int, rows: Path, *, rounds: int, deadline: float) -> list[StockRound]:
     """Pair each round's row with what the traffic counters have grown by since the one before."""
     done: list[StockRound] = []
     counted_up = counted_down = 0

@@ -1,8 +1,8 @@
 """One round's traffic: send the order to each site, judge what comes back, know who is missing.
 
 A site that does not answer in time stays *busy*: it gets no further order until its old answer arrives
-(which is then late and unused) or Flower reports it gone. So one hanging site costs one time limit,
-not one in each round, and it takes part again as soon as it shows life.
+(which is then late and unused), Flower reports it gone, or it connects anew. So one hanging site costs
+one time limit, not one in each round, and it takes part again as soon as it shows life.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Collector:
     def free_members(self) -> list[Member]:
         """Present sites that owe no answer."""
         self._hear_late()
-        busy = {sent.member.name for sent in self._owed.values()}
-        return [member for member in self._membership.present() if member.name not in busy]
+        busy = {sent.member for sent in self._owed.values()}
+        return [member for member in self._membership.present() if member not in busy]
 
     def train(self, order: Order, members: list[Member], *, rules: UpdateRules, timeout_s: float) -> RoundReplies:
         """Run the train phase of `order.round` with `members`; returns when all answered or time is up."""

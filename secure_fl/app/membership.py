@@ -39,10 +39,14 @@ class EventSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A site that proved who it is, and Flower's number for it."""
+    """A site that proved who it is, Flower's number for it, and since when it has been connected.
+
+    A site that was restarted is another member of the same name: what its former self owes is lost.
+    """
 
     entry: RosterEntry
     node_id: int
+    session: str
 
     @property
     def name(self) -> str:
@@ -74,6 +78,7 @@ class Membership:
         self._grid, self._roster, self._config, self._run, self._events = grid, roster, config, run, events
         self._clock, self._sleep = clock, sleep
         self._members: dict[int, Member] = {}
+        self._online: dict[int, str] = {}
         self._queries: dict[str, _Query] = {}
         self._refused: set[int] = set()
 
@@ -83,10 +88,12 @@ class Membership:
 
     def refresh(self) -> None:
         """Notice nodes that came or went; ask the new ones who they are; read answers."""
-        online = set(self._grid.get_node_ids())
-        for node_id in [gone for gone in self._members if gone not in online]:
-            self._events.append("site-left", site=self._members.pop(node_id).name)
-        self._ask(online)
+        self._online = _sessions(self._grid)
+        for member in self.present():
+            if self._online.get(member.node_id) != member.session:
+                del self._members[member.node_id]
+                self._events.append("site-left", site=member.name)
+        self._ask()
         self._hear()
 
     def wait_for(self, count: int, *, timeout_s: float, stop: Callable[[], bool] = lambda: False) -> None:
@@ -109,10 +116,10 @@ class Membership:
                 )
             self._sleep(_POLL_S)
 
-    def _ask(self, online: set[int]) -> None:
+    def _ask(self) -> None:
         now = self._clock()
         asked = {query.node_id for query in self._queries.values() if now - query.asked_at < _ASK_AGAIN_S}
-        for node_id in sorted(online - set(self._members) - asked - self._refused):
+        for node_id in sorted(set(self._online) - set(self._members) - asked - self._refused):
             nonce = secrets.token_hex(16)
             message = query_message(node_id, run=self._run, nonce=nonce, config=self._config)
             for message_id in self._grid.push_messages([message]):
@@ -137,7 +144,7 @@ class Membership:
         if reason or entry is None:
             self._refuse(query.node_id, told.site, reason)
             return
-        self._members[query.node_id] = Member(entry, query.node_id)
+        self._members[query.node_id] = Member(entry, query.node_id, self._online.get(query.node_id, ""))
         self._events.append(
             "site-joined", site=entry.name, index=entry.index, samples=told.samples, data=told.data
         )
@@ -160,3 +167,11 @@ class Membership:
     def _refuse(self, node_id: int, who: str, reason: str) -> None:
         self._refused.add(node_id)
         self._events.append("site-refused", who=who, reason=reason)
+
+
+def _sessions(grid: Grid) -> dict[int, str]:
+    """Nodes that are online, and since when. Flower keeps a restarted node's number, so the time tells."""
+    nodes = getattr(grid, "get_nodes", None)
+    if nodes is None:
+        return {node_id: "" for node_id in grid.get_node_ids()}
+    return {node.node_id: node.last_activated_at for node in nodes()}

@@ -61,18 +61,20 @@ def _table(console: Console, rows: list[dict[str, Any]], *, with_origin: bool) -
     from rich.markup import escape
     from rich.table import Table
 
+    # Where the origin takes the room, the meaning has to wait for a wider terminal.
+    with_meaning = not with_origin or console.width >= 100
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("key", "value", "unit", *(("origin",) if with_origin else ()), "meaning"):
+    for title in ("key", "value", *["origin"] * with_origin, *["meaning"] * with_meaning):
         table.add_column(title, overflow="fold", no_wrap=title == "key")
     for group in GROUPS:
         table.add_row(f"[dim]{group}[/dim]")
         for row in (row for row in rows if row["group"] == group):
             changed = row["origin"] != "default"
-            shown = escape(_shown(row["value"]))
-            cells = [f"  {row['key']}", f"[bold cyan]{shown}[/]" if changed else shown, row["unit"]]
-            if with_origin:
-                cells.append(escape(row["origin"]) if changed else "[dim]default[/dim]")
-            table.add_row(*cells, f"[dim]{escape(row['help'])}[/dim]")
+            shown = escape(f"{_shown(row['value'])} {row['unit']}".strip())
+            cells = [f"  {row['key']}", f"[bold cyan]{shown}[/]" if changed else shown]
+            cells += [escape(row["origin"]) if changed else "[dim]default[/dim]"] * with_origin
+            cells += [f"[dim]{escape(row['help'])}[/dim]"] * with_meaning
+            table.add_row(*cells)
     console.print(table)
 
 

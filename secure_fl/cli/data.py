@@ -139,10 +139,8 @@ def _print_verdict(console: Console, report: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     if shared := report["test_images_also_in_train"]:
-        console.print(
-            f"[yellow]{shared:,} of the test images are training images too[/yellow]: accuracy will flatter a little",
-            soft_wrap=True,
-        )
+        what = "test image is a training image too" if shared == 1 else "test images are training images too"
+        console.print(f"[yellow]{shared:,} {what}[/yellow]: accuracy will flatter", soft_wrap=True)
 
 
 @contextmanager

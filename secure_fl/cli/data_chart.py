@@ -89,11 +89,16 @@ def _footing(described: dict[str, Any], config: RunConfig) -> list[Text]:
     lines = []
     if own:
         lines.append(
-            Text(f"each site keeps {config.val_fraction:.0%} of its images for validation, {own:,} in all", "dim")
+            Text(f"each site keeps {100 * config.val_fraction:g} % of its images for validation, {own:,} in all", "dim")
         )
     left_out = data["train"]["left_out"] + data["test"]["left_out"]
     if left_out:
-        lines.append(Text(f"{left_out:,} files left out: `secure-fl data check` names them", "yellow"))
+        what = (
+            "file left out: `secure-fl data check` names it"
+            if left_out == 1
+            else "files left out: `secure-fl data check` names them"
+        )
+        lines.append(Text(f"{left_out:,} {what}", "yellow"))
     marks = [data["train"]["fingerprint"], data["test"]["fingerprint"], parts["fingerprint"]]
     train, test, partition = (each.removeprefix("sha256:")[:12] for each in marks)
     lines.append(Text(f"sha256  training {train}  test {test}  partition {partition}", "dim"))
@@ -171,8 +176,12 @@ def _blocks(rows: list[_Row], frame: _Frame, room: int, glyphs: _Glyphs) -> list
     for row, counts in zip(rows, sums, strict=True):
         line = Text(f"{row.label:<{frame.label}}  ", "" if row.is_site else "dim")
         for count in counts:
-            shown = _height(count, largest, glyphs) if count else glyphs.none
-            line.append(shown if row.is_site else " ", "cyan" if count else "dim")
+            if not row.is_site:
+                line.append(" ")
+            elif count:
+                line.append(_height(count, largest, glyphs), "cyan")
+            else:
+                line.append(glyphs.none, "dim")
         lines.append(_with_total(line, row, rows, frame, glyphs))
     return lines
 
@@ -186,7 +195,7 @@ def _with_total(line: Text, row: _Row, rows: list[_Row], frame: _Frame, glyphs: 
 
 
 def _height(count: int, largest: int, glyphs: _Glyphs) -> str:
-    return glyphs.heights[min(7, 8 * count // largest)]
+    return glyphs.heights[-(-8 * count // largest) - 1]
 
 
 def _legend(names: list[str], width: int) -> list[Text]:

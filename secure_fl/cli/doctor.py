@@ -42,7 +42,7 @@ def doctor(
 
     Each line is ok, warn or fail; what is not ok comes with a fix. Exit code 1 if a check failed.
     """
-    found = examine(home(), port=port)
+    found = examine(home(), port=port, import_limit_s=IMPORT_LIMIT_S)
     counts = Counter(check.level for check in found)
     data = {"checks": [asdict(check) for check in found], **{level: counts[level] for level in ("ok", "warn", "fail")}}
     failed = [check for check in found if check.level == "fail"]
@@ -55,7 +55,7 @@ def doctor(
     raise typer.Exit(UnfitError.exit_code)
 
 
-def examine(home: Path, *, port: int = 0, import_limit_s: float = IMPORT_LIMIT_S) -> list[Check]:
+def examine(home: Path, *, port: int = 0, import_limit_s: float) -> list[Check]:
     """All checks, in the order in which people should read them."""
     import psutil
 

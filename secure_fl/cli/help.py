@@ -7,11 +7,11 @@ other square brackets are left as they are.
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
 from functools import partial
 
 import click
@@ -53,41 +53,50 @@ def _prose(text: str, width: int) -> list[str]:
     return ["\n".join(_wrapped(each, width - 2, "  ", "  ")) for each in paragraphs if each]
 
 
-def _panels(command: click.Command, ctx: click.Context) -> Iterable[tuple[str, list[Row]]]:
-    """Rows by panel, in the order in which panels first appear; plain options come last."""
+def _panels(command: click.Command, ctx: click.Context) -> list[tuple[str, list[Row]]]:
+    """Rows by panel, in the order in which panels first appear; plain options come after the others."""
     panels: dict[str, list[Row]] = {"Arguments": []}
-    options: list[Row] = []
+    plain: list[Row] = []
     for param in command.get_params(ctx):
         panel = getattr(param, "rich_help_panel", None)
         if getattr(param, "hidden", False):
             continue
-        if panel is None and isinstance(param, click.Option):
-            options.append(_row(param, ctx))
+        if not isinstance(param, click.Option):
+            panels.setdefault(panel or "Arguments", []).append(_argument_row(param, command, ctx))
+        elif panel is None:
+            plain.append(_option_row(param, ctx))
         else:
-            panels.setdefault(panel or "Arguments", []).append(_row(param, ctx))
-    panels["Options"] = options
+            panels.setdefault(panel, []).append(_option_row(param, ctx))
+    panels["Options"] = plain
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):
-            row = command.get_command(ctx, name)
-            if row is not None and not row.hidden:
-                panel = getattr(row, "rich_help_panel", None) or "Commands"
-                panels.setdefault(panel, []).append((name, row.get_short_help_str(limit=200)))
+            below = command.get_command(ctx, name)
+            if below is not None and not below.hidden:
+                panel = getattr(below, "rich_help_panel", None) or "Commands"
+                panels.setdefault(panel, []).append((name, below.get_short_help_str(limit=200)))
     return [(title, rows) for title, rows in panels.items() if rows]
 
 
-def _row(param: click.Parameter, ctx: click.Context) -> Row:
-    """How an option or argument is written, and what it means, with its default."""
-    name = param.make_metavar(ctx)
-    if isinstance(param, click.Option):
-        flags = ", ".join(sorted(param.opts, key=len)) + "".join(f" / {each}" for each in param.secondary_opts)
-        name = flags if param.is_flag or param.count else f"{flags} {name}"
-    words = [getattr(param, "help", None) or ""]
-    default = param.get_default(ctx, call=False)
-    if getattr(param, "show_default", False) and isinstance(default, (int, float, str)) and default not in ("", False):
+def _option_row(option: click.Option, ctx: click.Context) -> Row:
+    """How an option is written, and what it means, with its default."""
+    flags = ", ".join(sorted(option.opts, key=len)) + "".join(f" / {each}" for each in option.secondary_opts)
+    name = flags if option.is_flag or option.count else f"{flags} {option.make_metavar(ctx)}"
+    words = [option.help or ""]
+    default = option.get_default(ctx, call=False)
+    if option.show_default and isinstance(default, (int, float, str)) and default not in ("", False):
         words.append(f"[dim](default: {getattr(default, 'value', default)})[/dim]")
-    if param.envvar:
-        words.append(f"[dim](or set {param.envvar})[/dim]")
+    if option.envvar:
+        words.append(f"[dim](or set {option.envvar})[/dim]")
     return name, " ".join(words)
+
+
+def _argument_row(argument: click.Parameter, command: click.Command, ctx: click.Context) -> Row:
+    """The same for an argument. Typer 0.20 loses an argument's help under click 8.5: ask the declaration."""
+    function = inspect.signature(command.callback, eval_str=True) if command.callback is not None else None
+    declared = function.parameters.get(argument.name or "") if function is not None else None
+    infos = getattr(declared.annotation, "__metadata__", ()) if declared is not None else ()
+    texts = [getattr(argument, "help", None) or "", *(getattr(info, "help", None) or "" for info in infos)]
+    return argument.make_metavar(ctx), next(filter(None, texts), "")
 
 
 def _columns(rows: list[Row], width: int) -> list[str]:

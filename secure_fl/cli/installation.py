@@ -44,7 +44,8 @@ def packages(declared: list[str] | None = None, *, version_of: Callable[[str], s
             wrong.append(
                 Check("packages", "fail", f"{each.name} {version} is not known to work", f"pip install '{each}'")
             )
-    return wrong or [Check("packages", "ok", f"{len(found)} in known good versions: {', '.join(found[:3])} …")]
+    foremost = [each for each in found if each.split()[0] in ("flwr", "torch", "torchvision")]
+    return wrong or [Check("packages", "ok", f"{len(found)} in known good versions; {', '.join(foremost)}")]
 
 
 def requirements() -> list[str]:

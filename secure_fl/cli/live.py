@@ -26,7 +26,8 @@ from rich.table import Table
 from rich.text import Text
 
 from secure_fl.cli.output import Output, printable
-from secure_fl.cli.progress import STATES, RunView, duration, percent, plain_line, sparkline
+from secure_fl.cli.progress import plain_line
+from secure_fl.cli.progress_view import STATES, RunView, duration, percent, sparkline
 
 if TYPE_CHECKING:
     from secure_fl.runs.events import Event
@@ -130,8 +131,9 @@ def _sites(view: RunView) -> RenderableType:
         return Text("none yet", style="dim")
     if len(view.sites) > MOST_SITES_NAMED:
         counts = Counter(view.sites.values())
-        return Text("  ").join(_mark(state, f"{counts[state]} {state}") for state in STATES if counts[state])
-    marks = [_mark(state, f"{name} {state}") for name, state in view.sites.items()]
+        marks = [_mark(state, f"{counts[state]} {state}") for state in STATES if counts[state]]
+    else:
+        marks = [_mark(state, f"{name} {state}") for name, state in view.sites.items()]
     return Columns(marks, padding=(0, 3, 0, 0), equal=True)
 
 

@@ -19,7 +19,8 @@ from typer.core import TyperGroup
 
 from secure_fl import __version__
 from secure_fl.cli.help import help_page, install_help
-from secure_fl.cli.output import EXIT_CODES, FORMATS, Output, begin, current, examples, reporting
+from secure_fl.cli.output import EXIT_CODES, FORMATS, Output, begin, current, examples
+from secure_fl.cli.reporting import reporting
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -63,7 +64,10 @@ class LazyGroup(TyperGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The real command, imported now."""
-        name, row, rest = super().resolve_command(ctx, args)
+        try:
+            name, row, rest = super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
         return name, None if row is None or name is None else load_command(name), rest
 
     def get_help(self, ctx: click.Context) -> str:

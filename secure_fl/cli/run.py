@@ -23,9 +23,11 @@ import typer
 
 from secure_fl.cli.config_flags import RUN_FLAGS, with_settings
 from secure_fl.cli.output import current, examples, home, shown_path
-from secure_fl.cli.progress import Follower, PlainScreen, RunView, Screen, StreamScreen, duration, percent, plural
+from secure_fl.cli.progress import Follower, PlainScreen, Screen, StreamScreen
+from secure_fl.cli.progress_view import RunView, duration, percent, plural
+from secure_fl.config import RunConfig
 from secure_fl.config_sources import ResolvedConfig
-from secure_fl.errors import FederationError, InterruptedRunError, SecureFLError
+from secure_fl.errors import FederationError, InterruptedRunError, NotFoundError, SecureFLError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,7 +44,7 @@ app = typer.Typer(rich_markup_mode="rich")
 @app.command(
     epilog=examples(
         "secure-fl run --preset smoke --grid local",
-        "secure-fl run --preset smoke --grid local --sites 2 --rounds 1 -c momentum=0.5",
+        "secure-fl run --preset smoke --grid local --sites 2 -c momentum=0.5",
     )
 )
 @with_settings(*RUN_FLAGS)
@@ -52,12 +54,20 @@ def run(resolved: ResolvedConfig) -> None:
     Every setting without a flag of its own is set by [cyan]-c key=value[/cyan];
     [cyan]secure-fl config show[/cyan] lists them all.
     """
-    from secure_fl.data import site_sizes
     from secure_fl.runs import RunRecord
 
-    site_sizes(resolved.config)  # unusable data is refused before anything is written
+    _refuse_early(resolved.config)
     record = RunRecord.create(home(), resolved, command=["secure-fl", *sys.argv[1:]])
     drive(record, home())
+
+
+def _refuse_early(config: RunConfig) -> None:
+    """Raise what would end the run anyway, before anything is written."""
+    from secure_fl.data import site_sizes
+
+    if config.weights not in ("", "torchvision") and not Path(config.weights).is_file():
+        raise NotFoundError(f"no weights file {config.weights}", fix="give --weights FILE, or leave it out")
+    site_sizes(config)
 
 
 def launch(record: RunRecord, home: Path) -> None:
@@ -75,6 +85,7 @@ def drive(record: RunRecord, home: Path, *, execute: Execute = launch) -> None:
     """
     output, view = current(), RunView(total=record.config.rounds)
     output.note(_headline(record))
+    record.clear_stop()
     try:
         with _following(record, view), _stop_signals(record, view):
             execute(record, home)

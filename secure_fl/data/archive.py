@@ -6,7 +6,9 @@ as it is read; a member may not unpack to more than its directory entry says, no
 
 from __future__ import annotations
 
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,6 +22,17 @@ __all__ = ["ARCHIVE_SUFFIXES", "ZipStore", "open_store"]
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 _ENCRYPTED = 0x1
+# Everything that zipfile is known to raise on a damaged archive, or one made in a way that it does not know.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class ZipStore(Store):
@@ -28,12 +41,12 @@ class ZipStore(Store):
     def __init__(self, location: Path) -> None:
         try:
             self._archive = zipfile.ZipFile(location)
-        except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise DataError(f"{location} is not a zip archive, or is truncated", why=str(error)) from error
+        except _DAMAGED as error:
+            raise DataError(f"{location} is not a zip archive, or is truncated", why=printable(str(error))) from error
         except OSError as error:
             raise DataError(f"cannot read {location}", why=error.strerror or str(error)) from error
-        entries = [_entry(each) for each in self._archive.infolist() if not each.is_dir()]
-        super().__init__(location, sorted(entries, key=lambda entry: entry.name))
+        latest = {each.filename: each for each in self._archive.infolist() if not each.is_dir()}  # one name, one file
+        super().__init__(location, [_entry(each) for each in latest.values()])
 
     def label(self, index: int) -> str:
         return f"{self.location}:{printable(self.entries[index].name)}"
@@ -42,7 +55,7 @@ class ZipStore(Store):
         try:
             with self._archive.open(entry.name) as member:
                 return member.read(entry.size_bytes + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise DataError(
                 f"{self.location}:{printable(entry.name)} is truncated or damaged", why=printable(str(error))
             ) from error

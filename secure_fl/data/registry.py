@@ -82,10 +82,10 @@ def _opened_path(path: Path, skip_bad_images: bool) -> DatasetPair:
     if is_cifar_binary(path):
         return open_cifar_binary(path)
     if is_idx_folder(path):
-        return open_idx(path, name=path.name, classes=tuple("0123456789"), normalisation=_PLAIN)
+        return open_idx(path, name=path.resolve().name, classes=tuple("0123456789"), normalisation=_PLAIN)
     if path.suffix.lower() == ".npz":
         return open_npz(path)
-    return open_tree(path, name=path.name, normalisation=_PLAIN, skip_bad_images=skip_bad_images)
+    return open_tree(path, name=path.resolve().name, normalisation=_PLAIN, skip_bad_images=skip_bad_images)
 
 
 def _no_dataset(path: Path) -> DataError:

@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class Store(ABC):
-    """Files that can be read one by one, in any order."""
+    """Files that can be read one by one, in any order; they are listed in no particular one."""
 
     def __init__(self, location: Path, entries: list[Entry]) -> None:
         self.location = location
@@ -72,7 +72,7 @@ class FolderStore(Store):
 
     def __init__(self, location: Path) -> None:
         try:
-            entries = sorted(_walk(location, "", frozenset()), key=lambda entry: entry.name)
+            entries = list(_walk(location, "", frozenset()))
         except OSError as error:
             raise DataError(f"cannot list {error.filename or location}", why=error.strerror or str(error)) from error
         super().__init__(location, entries)

@@ -46,7 +46,7 @@ class TarStore(Store):
         weakref.finalize(self, file.close)
         self._descriptor = file.fileno()
         latest = {entry.name: entry for entry in _scan(self._descriptor, location)}  # a later member replaces
-        super().__init__(location, sorted(latest.values(), key=lambda entry: entry.name))
+        super().__init__(location, list(latest.values()))
 
     def label(self, index: int) -> str:
         return f"{self.location}:{printable(self.entries[index].name)}"
@@ -163,7 +163,7 @@ def _pax_records(body: bytes, offset: int, location: Path) -> dict[str, str]:
         length = int(digits) if digits.isdigit() and len(digits) < 8 else 0
         record, body = body[:length], body[length:]
         key, equals, value = record[len(digits) + 1 :].partition(b"=")
-        if not equals or not record.endswith(b"\n"):
+        if not equals or len(record) != length or not record.endswith(b"\n"):
             raise _damaged(location, f"bad extended header at byte {offset:,}")
         records[_text(key)] = _text(value[:-1])
     return records

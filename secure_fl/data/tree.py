@@ -58,9 +58,10 @@ def arrange(store: Store) -> Layout:
     """
     paths = _below_common_top(_visible(store.entries))
     tops = {parts[0] for _, parts in paths if len(parts) > 1}
-    if _TRAIN not in tops:
-        return _flat(store, paths)
     test = next((name for name in _TESTS if name in tops), None)
+    nested = any(parts[0] == _TRAIN and len(parts) > 2 for _, parts in paths)
+    if _TRAIN not in tops or not (test or nested):  # `train` beside `car` and `ship` is a class
+        return _flat(store, paths)
     if test is None:
         raise DataError(
             f"{store.location} has train/ but no test/ (or val/)",
@@ -118,13 +119,12 @@ def _visible(entries: list[Entry]) -> list[_Path]:
 
 
 def _below_common_top(paths: list[_Path]) -> list[_Path]:
-    """`pets/cat/1.jpg`, `pets/dog/2.jpg`, `README` → `cat/1.jpg`, `dog/2.jpg`."""
+    """`pets/cat/1.jpg`, `pets/dog/2.jpg` → `cat/1.jpg`, `dog/2.jpg`, as often as it goes."""
     while True:
-        inner = [each for each in paths if len(each[1]) > 1 or _has_image_name(each[1])]
-        tops = {parts[0] for _, parts in inner}
-        if len(tops) != 1 or tops & {_TRAIN, ".."} or any(len(parts) < 3 for _, parts in inner):
+        tops = {parts[0] for _, parts in paths if len(parts) > 1}
+        if len(tops) != 1 or tops & {_TRAIN, ".."} or any(len(p) == 2 and _has_image_name(p) for _, p in paths):
             return paths
-        paths = [(index, parts[1:]) for index, parts in inner]
+        paths = [(index, parts[1:] if len(parts) > 1 else parts) for index, parts in paths]
 
 
 def _inside(paths: list[_Path], folder: str) -> list[_Path]:

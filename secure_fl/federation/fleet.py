@@ -9,14 +9,18 @@ and nowhere else; `tests/federation/test_flower_contract.py` holds the names and
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import ssl
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import httpx
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.app import Message
@@ -58,6 +62,7 @@ logger = logging.getLogger("secure_fl.site")
 # The shortest interval that Flower accepts; a dead site is noticed after twice this time.
 _HEARTBEAT_INTERVAL_S = 10.0
 _HEARTBEAT_PERIOD_S = 4.0
+_RETRY_S = 1.0
 
 
 @dataclass
@@ -76,10 +81,14 @@ class Traffic:
 
 
 class FleetConnection:
-    """Context manager: joins on entry, sends heartbeats from a thread, leaves on exit."""
+    """Context manager: joins on entry, sends heartbeats from a thread, leaves on exit.
 
-    def __init__(self, address: str, kit: Path) -> None:
+    `patience_s`: how long to try again when the coordinator still takes us for online.
+    """
+
+    def __init__(self, address: str, kit: Path, *, patience_s: float = 0.0) -> None:
         self.traffic = Traffic()
+        self._patience_s = patience_s
         node_key = _node_key(kit / "node.key")
         self._node_key = public_key_to_bytes(node_key.public_key())
         self._client = FleetHttpClient(
@@ -107,8 +116,10 @@ class FleetConnection:
         Raises:
             FederationError: the coordinator turned us away, or cannot be trusted or reached; says why.
         """
+        deadline = time.monotonic() + self._patience_s
         try:
-            self.activate()
+            while not self._activate(last_try=time.monotonic() >= deadline):
+                time.sleep(_RETRY_S)
         except FederationError:
             self._client.close()
             raise
@@ -125,13 +136,21 @@ class FleetConnection:
             self._client.DeactivateNode(DeactivateNodeRequest(node_id=self.node_id))
         self._client.close()
 
-    def activate(self) -> None:
-        """Announce this node, at the start and after a lost connection."""
+    def _activate(self, *, last_try: bool) -> bool:
+        """Announce this node. A node that was killed counts as online until its heartbeats are overdue;
+        until then Flower answers its successor as it answers a key that it does not know."""
         request = ActivateNodeRequest(public_key=self._node_key, heartbeat_interval=_HEARTBEAT_INTERVAL_S)
         try:
             self._node = Node(node_id=self._client.ActivateNode(request).node_id)
         except httpx.HTTPError as error:
-            raise FederationError(f"the coordinator at {self._address} did not let us in", why=_reason(error)) from None
+            refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 412
+            if last_try or not refused:
+                raise FederationError(
+                    f"the coordinator at {self._address} did not let us in", why=_reason(error)
+                ) from None
+            logger.info("not let in yet: our key is not registered, or our former connection still counts")
+            return False
+        return True
 
     def pull(self) -> Message | None:
         """The next message for this site, with its objects, or None.
@@ -192,6 +211,7 @@ class FleetConnection:
 
 def _tls_context(kit: Path) -> ssl.SSLContext:
     """TLS 1.3 only; trusts the federation's authority and nothing else; shows our certificate."""
+    _check_certificate(kit)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
@@ -200,6 +220,27 @@ def _tls_context(kit: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise FederationError(f"cannot use the certificates in {kit}", why=_tls_words(str(error))) from None
     return context
+
+
+def _check_certificate(kit: Path) -> None:
+    """Find out here what the coordinator would refuse: asyncio's TLS drops the alert that says why."""
+    try:
+        certificate = x509.load_pem_x509_certificate((kit / "tls.crt").read_bytes())
+        ca = x509.load_pem_x509_certificate((kit / "ca.crt").read_bytes())
+    except (OSError, ValueError) as error:
+        raise FederationError(f"cannot use the certificates in {kit}", why=str(error)) from None
+    ends = certificate.not_valid_after_utc
+    if ends <= datetime.datetime.now(datetime.UTC):
+        raise FederationError(
+            f"the certificate {kit / 'tls.crt'} has expired", why=f"on {ends:%Y-%m-%d}", fix="ask for a new start-up kit"
+        )
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (InvalidSignature, ValueError, TypeError):
+        raise FederationError(
+            f"the certificate {kit / 'tls.crt'} is not of the federation's authority",
+            fix="ask for a start-up kit from this federation's coordinator",
+        ) from None
 
 
 def _node_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -239,6 +280,7 @@ def _tls_words(text: str) -> str:
         "ALERT_BAD_CERTIFICATE": "it does not accept our client certificate",
         "KEY_VALUES_MISMATCH": "certificate and private key do not belong together",
         "Connection refused": "nothing listens there",
+        "Server disconnected": "it closed the connection; its run record says why, under site-refused",
     }
     flat = text.replace(" ", "_").lower()
     found = next((words for sign, words in known.items() if sign.replace(" ", "_").lower() in flat), None)

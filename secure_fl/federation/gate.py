@@ -38,6 +38,10 @@ CONTROL_HEADER = "x-secure-fl-control"
 # Flower splits arrays into chunks of 5 MiB; nothing honest comes near twice that.
 MAX_REQUEST_BYTES = 12 << 20
 _NODE_KEY_HEADER = b"flwr-public-key"
+_FLOWER_SAYS = {
+    401: "its signature does not fit its node key",
+    412: "its node key is not registered, or its former connection still counts",
+}
 _SELF_SERVICE = ("/v1/fleet/register-node", "/v1/fleet/unregister-node")
 
 
@@ -111,10 +115,10 @@ class SiteGate:
             return send
 
         async def watching(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start" and message["status"] in (401, 412):
+            if message["type"] == "http.response.start" and message["status"] in _FLOWER_SAYS:
                 entry = self._by_node_key.get(_node_key(dict(scope["headers"])))
                 who = entry.name if entry else _peer(scope)
-                self._on_refusal(Refusal(who, "node authentication failed", message["status"]))
+                self._on_refusal(Refusal(who, _FLOWER_SAYS[message["status"]], message["status"]))
             await send(message)
 
         return watching

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from flwr.app import Context, Message, RecordDict
 from flwr.app.message import make_message
-from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from secure_fl.federation.site import answer
+from secure_fl.federation.site import MessageApp, answer
 
 __all__ = ["Fault", "LocalGrid"]
 
@@ -33,7 +32,7 @@ class LocalGrid(Grid):
 
     def __init__(
         self,
-        app: ClientApp,
+        app: MessageApp,
         sites: int,
         *,
         node_configs: Sequence[dict[str, str | int | float | bool]] | None = None,

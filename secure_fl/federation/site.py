@@ -14,18 +14,22 @@ from pathlib import Path
 
 import httpx
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
 from secure_fl.errors import FederationError, SecureFLError
 from secure_fl.federation.fleet import FleetConnection
 
-__all__ = ["SiteSettings", "answer", "run_site"]
+__all__ = ["MessageApp", "SiteSettings", "answer", "run_site"]
 
 logger = logging.getLogger("secure_fl.site")
 
+# A ClientApp, or anything that is called like one.
+MessageApp = Callable[[Message, Context], Message]
+
 _POLL_S = 0.1
+# Twice the heartbeat interval after which Flower gives a dead predecessor up, and a little more.
+_JOIN_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class SiteSettings:
 
 def run_site(
     settings: SiteSettings,
-    app: ClientApp,
+    app: MessageApp,
     *,
     stop: Callable[[], bool] = lambda: False,
     sleep: Callable[[float], None] = time.sleep,
@@ -52,7 +56,7 @@ def run_site(
         FederationError: we are not let in, or the coordinator stays unreachable for too long.
     """
     contexts: dict[int, Context] = {}
-    with FleetConnection(settings.address, Path(settings.kit)) as connection:
+    with FleetConnection(settings.address, Path(settings.kit), patience_s=_JOIN_PATIENCE_S) as connection:
         logger.info("%s joined the coordinator at %s over TLS 1.3", settings.name, settings.address)
         last_contact = time.monotonic()
         while not stop():
@@ -72,7 +76,7 @@ def run_site(
 
 
 def _serve_one(
-    connection: FleetConnection, app: ClientApp, contexts: dict[int, Context], settings: SiteSettings
+    connection: FleetConnection, app: MessageApp, contexts: dict[int, Context], settings: SiteSettings
 ) -> bool:
     """Handle one message if there is one."""
     message = connection.pull()
@@ -96,11 +100,11 @@ def _serve_one(
     return True
 
 
-def answer(app: ClientApp, message: Message, context: Context) -> Message:
+def answer(app: MessageApp, message: Message, context: Context) -> Message:
     """The ClientApp's reply, or an error reply that names what went wrong (never its traceback)."""
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = context.run_id, context.node_id, 0
     try:
-        return app(message=message, context=context)
+        return app(message, context)
     except SecureFLError as error:
         logger.error("%s", error)
         reason = f"{error.code}: {error}"

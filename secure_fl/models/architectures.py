@@ -48,9 +48,9 @@ class ModelSpec:
         _one_of("architecture", self.architecture, ARCHITECTURES)
         _one_of("norm", self.norm, NORMS)
         _one_of("stem", self.stem, STEMS)
-        _at_least("classes", self.classes, 2)
-        _at_least("image-size", self.image_size_px, 8)
-        _at_least("group-size", self.group_size, 1)
+        _within("classes", self.classes, 2, 100_000)
+        _within("image-size", self.image_size_px, 8, 512)
+        _within("group-size", self.group_size, 1, 1024)
         if not 0.1 <= self.width <= 2.0:
             raise ConfigError(f"model setting `width` is {self.width}", fix="give a value between 0.1 and 2")
         if not 0.0 <= self.dropout < 1.0:
@@ -89,8 +89,8 @@ class ModelSpec:
     @property
     def final_map_px(self) -> int:
         """Side of the feature maps before global pooling; each halving rounds up."""
-        halvings = {"light_cnn": 2, "mobilenet_v2": 3 if self.stem == "small-images" else 5}[self.architecture]
-        return -(-self.image_size_px // 2**halvings)
+        mobilenet = 8 if self.stem == "small-images" else 32
+        return -(-self.image_size_px // (4 if self.architecture == "light_cnn" else mobilenet))
 
 
 class FixedBatchNorm2d(nn.Module):
@@ -223,6 +223,6 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ConfigError(f"model setting `{name}` is {value!r}", fix=f"choose one of: {', '.join(known)}")
 
 
-def _at_least(name: str, value: int, low: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"model setting `{name}` is {value!r}", fix=f"give a whole number of at least {low}")
+def _within(name: str, value: int, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigError(f"model setting `{name}` is {value!r}", fix=f"give a whole number between {low} and {high}")

@@ -51,6 +51,9 @@ class ModelCard:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        texts = (self.run_id, *self.classes, *self.extra, *self.extra.values())
+        if not all(isinstance(each, str) for each in texts) or type(self.round) is not int:
+            raise ModelFileError("the model card's class names, run id and extras must be text, its round a number")
         if len(self.classes) != self.spec.classes:
             raise ModelFileError(
                 f"the model card names {len(self.classes)} classes", why=f"the network has {self.spec.classes} outputs"
@@ -82,7 +85,7 @@ class ModelCard:
             return cls(**entries)
         except ConfigError as error:
             raise ModelFileError(f"the model card is unusable: {error.what}", why=error.why) from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ModelFileError("the model card is unusable", why=f"{type(error).__name__}: {error}") from None
 
 
@@ -127,11 +130,11 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
         NotFoundError: there is no such file, or it may not be read.
         ModelFileError: not safetensors, truncated, or a tensor is not finite.
     """
-    path = Path(path)
+    path, start = Path(path), b""
     try:
         with path.open("rb") as stream:
             start = stream.read(4)
-        with safetensors.safe_open(path, framework="pt", device="cpu") as stored:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, framework="pt", device="cpu") as stored:
             metadata = dict(stored.metadata() or {})
             # A copy is aligned as torch aligns its own memory: the same bits come out of every kernel.
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118

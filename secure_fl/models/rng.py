@@ -26,7 +26,7 @@ def seeded_torch(seed: int, device: str | torch.device = "cpu") -> Iterator[None
     on_cuda = device.type == "cuda"
     index = (device.index if device.index is not None else torch.cuda.current_device()) if on_cuda else None
     with torch.random.fork_rng(devices=[] if index is None else [index]):
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if index is not None:
             torch.cuda.default_generators[index].manual_seed(seed)
         yield

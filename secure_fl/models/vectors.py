@@ -84,7 +84,7 @@ def fingerprint(model: nn.Module) -> str:
     Unlike the hash of a model file it does not depend on run id or other metadata.
     """
     content = hashlib.sha256(VectorSpec.of(model).digest.encode())
-    content.update(flatten(model))
+    content.update(flatten(model).tobytes())
     return f"sha256:{content.hexdigest()}"
 
 

@@ -150,6 +150,8 @@ def parse_event(line: bytes) -> Event:
     missing = [name for name in KINDS.get(frame["kind"], ()) if name not in raw]
     if missing:
         raise IntegrityError(f"it lacks `{missing[0]}`")
+    if frame["kind"] == "run-finished" and raw["status"] not in ENDINGS:
+        raise IntegrityError(f"it ends in `{raw['status']}`")
     return Event(frame["seq"], frame["time"], frame["kind"], raw, frame["prev"], frame["hash"])
 
 

@@ -94,27 +94,31 @@ class RunIndex:
                 rows = self._refreshed(_emptied(path))
         return tuple(_with_live_status(row) for row in rows)
 
-    def find(self, prefix: str) -> Path:
-        """The folder of a run, from its id, the beginning of it if only one run has that, or `latest`.
+    def row(self, prefix: str) -> RunRow:
+        """A run, from its id, the beginning of it if only one run has that, or `latest`.
 
         Raises:
             NotFoundError: no run, or more than one (they are named).
         """
-        ids = [row.id for row in self.list()]
-        matching = ids[:1] if prefix == "latest" else [id for id in ids if prefix and id.startswith(prefix)]
-        if prefix in matching:
-            matching = [prefix]
+        rows = self.list()
+        matching = (
+            rows[:1] if prefix == "latest" else tuple(row for row in rows if prefix and row.id.startswith(prefix))
+        )
+        matching = tuple(row for row in matching if row.id == prefix) or matching
         if len(matching) == 1:
-            return self.folder / matching[0]
+            return matching[0]
         if matching:
-            raise NotFoundError(
-                f"{len(matching)} runs begin with `{prefix}`", why=", ".join(matching[:5]), fix="give more characters"
-            )
+            named = ", ".join(row.id for row in matching[:5])
+            raise NotFoundError(f"{len(matching)} runs begin with `{prefix}`", why=named, fix="give more characters")
         raise NotFoundError(
             f"no run `{prefix}` in {self.folder}",
-            why=f"the latest is {ids[0]}" if ids else "there are no runs yet",
-            fix="`secure-fl runs list` shows all runs" if ids else "`secure-fl run` makes one",
+            why=f"the latest is {rows[0].id}" if rows else "there are no runs yet",
+            fix="`secure-fl runs list` shows all runs" if rows else "`secure-fl run` makes one",
         )
+
+    def find(self, prefix: str) -> Path:
+        """The folder of a run; takes and raises what `row` does."""
+        return self.folder / self.row(prefix).id
 
     def delete(self, id: str) -> None:
         """Remove a run's folder with all that is in it; from the list it vanishes at once.
@@ -123,13 +127,13 @@ class RunIndex:
             NotFoundError: there is no such run.
             SecureFLError: it is running, or its folder may not be written.
         """
-        folder = self.find(id)
-        grave = self.folder / f".deleted-{folder.name}"
-        if any(row.id == folder.name and row.status == RunStatus.RUNNING for row in self.list()):
+        row = self.row(id)
+        folder, grave = self.folder / row.id, self.folder / f".deleted-{row.id}"
+        if row.status == RunStatus.RUNNING:
             raise SecureFLError(
-                f"run {folder.name} is running",
+                f"run {row.id} is running",
                 why="deleting its record would take away what it writes to",
-                fix=f"`secure-fl runs stop {folder.name}`, and wait for the round to finish",
+                fix=f"`secure-fl runs stop {row.id}`, and wait for the round to finish",
             )
         with RunRecord(folder, folder.name).driving(), writing(folder):
             os.rename(folder, grave)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secure_fl.runs.atomic import write_atomic, writing
-from secure_fl.runs.figures import STYLE, convergence_figure, resources_figure
+from secure_fl.runs.convergence import convergence_figure
+from secure_fl.runs.figure_style import STYLE
+from secure_fl.runs.resource_figure import resources_figure
 from secure_fl.runs.resources import read_samples
 
 if TYPE_CHECKING:

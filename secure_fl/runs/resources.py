@@ -145,19 +145,19 @@ class ResourceSampler:
         began_s = previous_s = time.monotonic()
         self._tree.measure()
         machine_percent()  # like `measure`: the first call only sets the mark that the next one counts from
-        due_s = began_s + min(_FIRST_S, self.period_s)
+        due_s, count = began_s + min(_FIRST_S, self.period_s), 0
         with self.path.open("a", encoding="utf-8") as file:
             while True:
                 is_over = self._over.wait(max(0.0, due_s - time.monotonic()))
                 now_s = time.monotonic()
-                if is_over and file.tell() and now_s - previous_s < _SHORTEST_S:
+                if is_over and count and now_s - previous_s < _SHORTEST_S:
                     return
                 sample = self._sample(now_s - began_s, now_s - previous_s)
                 file.write(json.dumps(asdict(sample)) + "\n")
                 file.flush()
                 if is_over:
                     return
-                previous_s = now_s
+                previous_s, count = now_s, count + 1
                 due_s = began_s + self.period_s * (1 + (now_s - began_s) // self.period_s)
 
     def _sample(self, t_s: float, interval_s: float) -> Sample:

@@ -29,9 +29,7 @@ def shuffled_batches(samples: int, batch_size: int, generator: torch.Generator) 
     return np.split(order, starts[1:])
 
 
-def augmented(
-    pixels: npt.NDArray[np.uint8], augment: str, generator: torch.Generator
-) -> npt.NDArray[np.uint8]:
+def augmented(pixels: npt.NDArray[np.uint8], augment: str, generator: torch.Generator) -> npt.NDArray[np.uint8]:
     """Random changes, drawn anew for each image of `pixels` (n, s, s, 3); the shape stays.
 
     `flip` mirrors every second image left to right, on average. `flip-crop` also shifts by up to s/8 px
@@ -71,4 +69,5 @@ def normalised(
 
 def _reflected(index: npt.NDArray[np.int64], side: int) -> npt.NDArray[np.int64]:
     """Indices outside 0 .. side - 1 mirrored at the border pixel: -1 becomes 1, `side` becomes side - 2."""
-    return side - 1 - np.abs(side - 1 - np.abs(index))
+    mirrored: npt.NDArray[np.int64] = side - 1 - np.abs(side - 1 - np.abs(index))
+    return mirrored

@@ -40,7 +40,7 @@ def usable_device(device: str) -> torch.device:
         ConfigError: it is cuda, and this process cannot use CUDA.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        built = torch.backends.cuda.is_built()
+        built = torch.version.cuda is not None
         raise ConfigError(
             f"`device` is {device} but there is no usable CUDA device",
             why="no GPU or no working driver was found" if built else "this build of PyTorch has no CUDA support",

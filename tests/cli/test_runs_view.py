@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from secure_fl.cli.runs_view import STATUS_STYLES, Column, Page, detail, fitted, list_document, listing, size_text
+from secure_fl.config import RunConfig
+from secure_fl.runs import Exclusion, RoundRow, RunStatus, RunSummary, SiteRow
+from secure_fl.runs.index import DAMAGED, RunRow
+
+ROW = RunRow(
+    id="20261123-164401-00ff",
+    status="succeeded",
+    dataset="digits",
+    model="mobilenet_v2",
+    grid="deployment",
+    partition="dirichlet",
+    sites=5,
+    round=6,
+    rounds=6,
+    accuracy=0.964,
+    loss=0.121,
+    created="2026-11-23T16:44:01.250Z",
+    started="2026-11-23T16:44:02.250Z",
+    finished="2026-11-23T16:46:02.250Z",
+    seconds=104.0,
+    seed=0,
+)
+LOST = RunRow("20261123-164401-beef", DAMAGED, "", "", "", "", 0, 0, 0, None, None, "", None, None, 0.0, 0, note="x")
+
+
+def shown(what: Any, width: int) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=width, no_color=True).print(what)
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+def page(summary: RunSummary) -> Page:
+    return Page(ROW.id, "succeeded", "runs/x", RunConfig(grid="local"), summary, [("config.json", 1100)])
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160])
+def test_a_list_fits_the_terminal_and_keeps_run_and_status(width: int) -> None:
+    lines = shown(listing([ROW, LOST], width), width)
+    assert len(lines) == 3, "no line is wrapped"
+    assert all(len(line) <= width for line in lines)
+    assert lines[0].startswith("run                   status")
+    assert lines[1].startswith("20261123-164401-00ff  succeeded")
+
+
+def test_a_wide_terminal_shows_every_column() -> None:
+    header, line, _ = shown(listing([ROW, LOST], 160), 160)
+    assert header.split() == [
+        *("run", "status", "data", "set", "model", "grid", "sites", "round"),
+        *("accuracy", "loss", "started", "(UTC)", "time"),
+    ]
+    assert line.endswith("5    6/6    96.4 %  0.1210  2026-11-23 16:44  1 min 44 s")
+
+
+def test_accuracy_is_the_last_number_to_go() -> None:
+    header, *_ = shown(listing([ROW], 45), 45)
+    assert header.split() == ["run", "status", "accuracy"]
+
+
+def test_every_status_has_a_style_and_a_word() -> None:
+    assert set(STATUS_STYLES) == {*RunStatus, DAMAGED}
+
+
+def test_a_program_gets_no_process_number() -> None:
+    (row,) = list_document([ROW])
+    assert "pid" not in row
+    assert row["accuracy"] == 0.964
+
+
+@given(
+    st.lists(st.lists(st.text("ab ", max_size=12), min_size=2, max_size=2), min_size=1, max_size=6), st.integers(20, 60)
+)
+def test_a_fitted_table_is_never_wider_than_its_room(columns: list[list[str]], width: int) -> None:
+    table = fitted([Column("key", ["x", "y"]), *(Column("c", cells, rank=1) for cells in columns)], width)
+    assert all(len(line) <= width for line in shown(table, width))
+
+
+def test_columns_without_content_are_left_out() -> None:
+    table = fitted([Column("a", ["1"]), Column("b", [""])], 80)
+    assert shown(table, 80) == ["a", "1"]
+
+
+def test_markup_in_cells_is_shown_as_it_is() -> None:
+    assert shown(fitted([Column("a", ["[red]x[/red]"])], 80), 80)[1] == "[red]x[/red]"
+
+
+def test_a_long_run_shows_its_beginning_and_its_newest_rounds() -> None:
+    rounds = tuple(RoundRow(k, loss=1.0, accuracy=0.5, finished="t") for k in range(100))
+    lines = shown(detail(page(RunSummary(rounds=rounds)), 80), 80)
+    numbers = [int(line.split()[0]) for line in lines if line.split() and line.split()[0].isdecimal()]
+    assert numbers == [0, *range(77, 100)]
+    assert "76 rounds are not shown; `secure-fl runs export` writes them all" in lines
+
+
+def test_many_sites_show_the_first_and_count_the_rest() -> None:
+    sites = tuple(SiteRow(1, f"site-{k}", samples=10) for k in range(50))
+    lines = shown(detail(page(RunSummary(rounds=(RoundRow(1, sites=sites, finished="t"),))), 80), 80)
+    assert sum(line.startswith("site-") for line in lines) == 24
+    assert "26 sites are not shown; `secure-fl runs export` writes them all" in lines
+
+
+def test_many_replies_that_did_not_count_show_the_newest() -> None:
+    excluded = tuple(Exclusion(1, f"site-{k}", "missing", "timeout") for k in range(30))
+    lines = shown(detail(page(RunSummary(rounds=(RoundRow(1, excluded=excluded, finished="t"),))), 80), 80)
+    assert any("site-29" in line for line in lines)
+    assert not any(line.split()[1:2] == ["site-0"] for line in lines)
+
+
+def test_the_sites_view_of_the_final_model_stands_beside_their_own() -> None:
+    site = SiteRow(1, "site-0", samples=10, validation_accuracy=0.5)
+    final = SiteRow(1, "site-0", validation_accuracy=0.75)
+    summary = RunSummary(rounds=(RoundRow(1, sites=(site,), finished="t"),), evaluations=(final,))
+    lines = shown(detail(page(summary), 80), 80)
+    assert any(line.split()[:4] == ["site", "images", "trained", "final"] for line in lines)
+    assert any("50.0 %  75.0 %" in line for line in lines)
+
+
+def test_a_resumed_run_says_how_many_attempts_it_took() -> None:
+    summary = RunSummary(started="2026-11-23T16:44:02.250Z", active_s=104.0, attempts=3)
+    assert "started 2026-11-23 16:44 UTC, took 1 min 44 s in 3 attempts" in shown(detail(page(summary), 80), 80)
+
+
+def test_tls_without_client_certificates_is_said_aloud() -> None:
+    lines = shown(detail(page(RunSummary(start={"tls": True, "mutual_tls": False})), 160), 160)
+    assert "TLS without client certificates" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_400, "99.4 kB"), (99_500, "100 kB"), (8_947_000, "8.9 MB"),
+     (999_499_999, "999 MB"), (999_500_000, "1.0 GB"), (5_000_000_000_000, "5000 GB")],
+)  # fmt: skip
+def test_sizes_read_as_people_say_them(size_bytes: int, text: str) -> None:
+    assert size_text(size_bytes) == text

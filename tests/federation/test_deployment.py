@@ -1,0 +1,158 @@
+"""The deployment grid for real: processes, TLS, and sites that fail or misbehave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from flwr.app import Context, Message, MessageType, RecordDict
+
+from secure_fl.app.coordinator import coordinate
+from secure_fl.app.identity import open_roster
+from secure_fl.app.strategy import FedAvg
+from secure_fl.errors import QuorumError
+from secure_fl.federation.launch import execute
+from secure_fl.federation.local_grid import LocalGrid
+from secure_fl.runs import RunRecord
+from tests.federation.adversaries import TAMPERS, Gated, Tampering, honest, raising
+from tests.federation.conftest import Federation, MakeRecord
+
+Federate = Callable[..., Federation]
+
+
+def final(record: RunRecord) -> dict:
+    return dict(record.events()[-1].fields) if record.events()[-1].kind == "run-finished" else _last_outcome(record)
+
+
+def _last_outcome(record: RunRecord) -> dict:
+    return next(dict(e.fields) for e in reversed(record.events()) if e.kind == "run-finished")
+
+
+@pytest.fixture(scope="module")
+def secrets_of() -> Callable[[Path], list[bytes]]:
+    def read(home: Path) -> list[bytes]:
+        keys = list((home / "federation").rglob("*.key"))
+        assert len(keys) >= 8
+        return [b"".join(path.read_bytes().splitlines()[1:-1])[20:60] for path in keys]
+
+    return read
+
+
+def test_the_deployment_and_the_local_grid_end_in_the_same_model_and_no_secret_shows(
+    make_record: MakeRecord, home: Path, federate: Federate, secrets_of
+):
+    running = federate()
+    running.wait_for("round-started", round=1)
+    children = psutil.Process().children(recursive=True)
+    lines = b"\0".join("\0".join(each.cmdline()).encode() for each in children if each.is_running())
+    running.result()
+    local = make_record("grid=local")
+    execute(local, home)
+    again = make_record("grid=local")
+    execute(again, home)
+    deployed = final(running.record)
+    assert deployed["status"] == "succeeded"
+    assert deployed["model_sha256"] == final(local)["model_sha256"] == final(again)["model_sha256"]
+    assert [row.loss for row in running.record.rounds()] == [row.loss for row in local.rounds()]
+
+    started = running.find("federation-started")[0]
+    assert (started["tls"], started["mutual_tls"]) == ("1.3", True)
+    assert running.find("run-started")[0]["site_identities"] is True
+    # Canaries: the middle of every private key, and what the launcher told its children on pipes.
+    files = [path for path in running.record.folder.rglob("*") if path.is_file()]
+    written = b"\0".join(path.read_bytes() for path in files)
+    for secret in secrets_of(home):
+        assert secret not in written and secret not in lines
+    assert b"superexec_secret" not in written and b"control_secret" not in lines
+    readable = [p for p in home.rglob("*") if p.is_file() and p.stat().st_mode & 0o044 and p.suffix == ".key"]
+    assert readable == []
+    # The SuperLink's process was told its secrets, and nothing that it started is left.
+    assert not psutil.pid_exists(int(started["superlink_pid"]))
+    assert [each.pid for each in children if each.is_running() and each.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_every_kind_of_bad_reply_is_refused_by_name_and_moves_the_model_by_nothing(
+    make_record: MakeRecord, home: Path, federate: Federate
+):
+    kinds = list(TAMPERS)
+    shape = (f"sites={3 + len(kinds)}", "samples=420", "partition=iid", "quorum=0.2", "rounds=2")
+    running = federate(*shape, f"remote-sites={len(kinds)}")
+    for index, kind in enumerate(kinds, start=3):
+        running.join(index, Tampering(TAMPERS[kind]))
+    running.result()
+
+    named = {(e["site"], e["round"]): e["reason"] for e in running.find("reply-rejected")}
+    expected = {(f"site-{i}", r): kind for i, kind in enumerate(kinds, start=3) for r in (1, 2)}
+    assert named == expected
+    accepted = {e["site"] for e in running.find("reply-accepted")}
+    assert accepted == {"site-0", "site-1", "site-2"}
+
+    reference = make_record("grid=local", *shape)
+    _run_with_only(3, reference)
+    assert final(running.record)["model_sha256"] == final(reference)["model_sha256"]
+
+
+def _run_with_only(honest_sites: int, record: RunRecord) -> None:
+    """The same run in which the other sites answer with errors only."""
+
+    def some(message: Message, context: Context) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN and int(context.node_config["partition-id"]) >= honest_sites:
+            raising(RecordDict())
+        return honest(message, context)
+
+    from secure_fl.data import site_sizes
+
+    sizes = site_sizes(record.config)
+    coordinate(LocalGrid(some, record.config.sites), record, open_roster(sizes), FedAvg(), facts={"pid": os.getpid()})
+
+
+def test_a_killed_and_a_hanging_site_cost_one_time_limit_and_both_come_back(federate: Federate):
+    running = federate("sites=4", "remote-sites=2", "rounds=5000", "round-timeout-s=6", "quorum=0.5")
+    paced, hanging = Gated(), Gated()
+    running.join(2, paced)
+    running.join(3, hanging)
+    # Round 1: site-1 is killed while it is in the round, and site-3 hangs.
+    assert hanging.arrived.acquire(timeout=120) and paced.arrived.acquire(timeout=120)
+    os.kill(running.pid("site-1"), signal.SIGKILL)
+    paced.open(5000)
+    finished = running.wait_for("round-finished", round=1)[0]
+    assert {"site-0", "site-2"} <= set(finished["accepted"]) and "site-3" not in finished["accepted"]
+    assert running.find("reply-missing", round=1, site="site-3", reason="timeout")
+    # Rounds go on without them. Then site-3 answers, too late for round 1, and takes part again.
+    running.wait_for("round-finished", round=3)
+    hanging.open(5000)
+    late = running.wait_for("reply-late", round=1, site="site-3")[0]
+    # site-1 is started again with the same keys; Flower lets it in when its former self is overdue.
+    running.join(1, honest)
+    joined = running.wait_for("site-joined", site="site-1", count=2, within_s=90)[1]
+    for name, since in (("site-3", late.seq), ("site-1", joined.seq)):
+        running.wait_for("reply-accepted", site=name, after=since)
+    running.record.request_stop()
+    running.result()
+    assert final(running.record)["status"] == "interrupted"
+    # The hanging site cost one time limit, not one in each round.
+    assert len(running.find("reply-missing", site="site-3")) == 1
+
+
+def test_too_few_usable_replies_end_the_run_with_the_reason_and_keep_what_is_saved(federate: Federate):
+    running = federate("sites=3", "remote-sites=2", "quorum=0.9", "rounds=3")
+    for index in (1, 2):
+        running.join(index, Tampering(raising))
+    with pytest.raises(QuorumError, match="1 usable replies, 3 are needed"):
+        running.result()
+    outcome = final(running.record)
+    assert (outcome["status"], outcome["error"]["code"]) == ("failed", "QUORUM_LOST")
+    assert running.record.last_checkpoint() is not None
+    assert "the disk is on fire" in running.find("reply-rejected")[0]["detail"]
+
+
+def test_sites_that_never_come_end_the_run_by_name(federate: Federate):
+    running = federate("sites=3", "remote-sites=3", "join-timeout-s=3")
+    with pytest.raises(QuorumError, match="only 0 of 3 needed sites joined") as caught:
+        running.result()
+    assert "join-timeout-s" in caught.value.fix
