@@ -1,7 +1,7 @@
 """The checks of `secure-fl doctor` on what is installed: versions, and whether PyTorch can be imported.
 
-Which versions are known to work is declared once, in pyproject.toml; an installed package carries
-that in its metadata, a checkout has the file itself. Versions are read from metadata, so that nothing
+Which versions are known to work is declared once, in pyproject.toml; a checkout has that file, an
+installed package carries the same in its metadata. Versions are read from metadata, so that nothing
 heavy is imported here. The import of PyTorch is tried in a child process, within a time limit.
 """
 
@@ -49,18 +49,16 @@ def packages(declared: list[str] | None = None, *, version_of: Callable[[str], s
 
 
 def requirements() -> list[str]:
-    """The libraries that we declare, with the versions that are known to work."""
-    try:
-        declared = metadata.requires(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        declared = None
-    if declared:
+    """The libraries that we declare: by pyproject.toml in a checkout, by our metadata where installed."""
+    file = Path(__file__).parents[2] / "pyproject.toml"
+    project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {}) if file.exists() else {}
+    if project.get("name") == DISTRIBUTION:
+        declared: list[str] = project["dependencies"]
         return declared
-    project = Path(__file__).parents[2] / "pyproject.toml"
-    if not project.exists():
+    try:
+        return metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
         return []
-    dependencies: list[str] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
-    return dependencies
 
 
 def torch_builds(locate: Callable[[str], Path | None] | None = None) -> list[Check]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -94,6 +94,9 @@ def drive(record: RunRecord, home: Path, *, execute: Execute = launch) -> None:
         _end(_interrupted(record, view, home), record, view)
     except SecureFLError as error:
         _end(error, record, view)
+    except Exception:
+        output.note(f"the record is in {shown_path(record.folder)}/")
+        raise
     output.result(summary(record, view), lambda console: _outcome(console, record, view))
 
 
@@ -113,6 +116,7 @@ def summary(record: RunRecord, view: RunView) -> dict[str, Any]:
         "seconds": finished.get("seconds") if finished else None,
         "model_file": _existing(record.folder / "model.safetensors"),
         "model_sha256": finished.get("model_sha256") if finished else None,
+        "model_file_sha256": finished.get("model_file_sha256") if finished else None,
         "config_digest": record.config.digest(),
     }
 
@@ -165,14 +169,16 @@ def _headline(record: RunRecord) -> str:
 
 def _outcome(console: Console, record: RunRecord, view: RunView) -> None:
     """The last lines: where things are, then how it ended."""
-    folder = shown_path(record.folder)
+    from rich.markup import escape
+
+    folder = escape(shown_path(record.folder))
     seconds = (view.finished and view.finished.get("seconds")) or sum(view.seconds.values())
     last = max(view.accuracy)
-    lines = [f"model      {folder}/{name}" for name in ("model.safetensors",) if (record.folder / name).exists()]
-    lines += [f"plots      {folder}/plots/" for _ in range((record.folder / "plots").is_dir())]
     scores = f"accuracy {percent(view.accuracy[last])}, {last} {plural('round', last)}, {duration(seconds)}"
-    lines.append(f"[bold green]succeeded:[/] {scores} · {folder}/")
-    console.print("\n".join(lines), soft_wrap=True)
+    for title, name in (("model", "model.safetensors"), ("plots", "plots")):
+        if (record.folder / name).exists():
+            console.print(f"{title:<10} {folder}/{name}", soft_wrap=True)
+    console.print(f"[bold green]succeeded:[/] {scores} · {folder}/", soft_wrap=True)
 
 
 def _check_outcome(record: RunRecord, view: RunView, home: Path) -> None:
@@ -194,7 +200,7 @@ def _interrupted(record: RunRecord, view: RunView, home: Path) -> InterruptedRun
     )
 
 
-def _end(error: SecureFLError, record: RunRecord, view: RunView) -> None:
+def _end(error: SecureFLError, record: RunRecord, view: RunView) -> NoReturn:
     output = current()
     logs = record.folder / "logs"
     output.error(error, data=summary(record, view))

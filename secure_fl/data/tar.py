@@ -1,7 +1,7 @@
 """Tar archives as tables of offsets, so that any member can be read at once.
 
-Python's `tarfile` takes 2.6 s to list the 60,000 members of CIFAR-10, in each of six processes. Here one
-pass over the 512-byte headers takes a seventh of that and keeps only names, sizes and offsets. Understood
+Python's `tarfile` takes 2.3 s to list the 60,000 members of CIFAR-10, in each of six processes. Here one
+pass over the 512-byte headers takes a quarter of that and keeps only names, sizes and offsets. Understood
 are ustar, GNU (long names) and pax (path, size), as in POSIX.1-2001 and the GNU tar manual; every header's
 checksum is verified, and an archive without its end marker is refused as truncated.
 

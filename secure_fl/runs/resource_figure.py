@@ -7,7 +7,7 @@ ours. Rounds are marked along the top; time in which the run was not active is l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, median
+from statistics import fmean, quantiles
 from typing import TYPE_CHECKING, Any
 
 from secure_fl.runs.figure_style import BLUE, GREY, RUST, blank_figure, darker
@@ -24,6 +24,8 @@ __all__ = ["resources_figure"]
 
 _MOST_POINTS = 600
 _MOST_MARKS = 20
+# Width of a digit above the panel, as a share of the panel's width.
+_DIGIT_SHARE = 0.0085
 _GIB = 2**30
 
 
@@ -50,17 +52,17 @@ def resources_figure(samples: Sequence[Sample], rounds: Sequence[RoundRow], *, t
 
 
 def _use(axes: Axes, x: Sequence[float], machine: Sequence[float], run: Sequence[float]) -> None:
-    """One panel: the whole machine as a grey area, this run as a bold line, named at their usual height."""
+    """One panel: the whole machine as a grey area, this run as a bold line, named at the height that they have when busy."""
     axes.fill_between(x, machine, color="#d9d9d9", alpha=0.6, linewidth=0)
     axes.plot(x, machine, color=GREY, linewidth=1.0)
     axes.plot(x, run, color=BLUE, linewidth=2.0)
     axes.set_ylim(bottom=0)
     _, high = axes.get_ylim()
-    places = spread([median(values) / high for values in (machine, run)], 0.13, low=0.05, high=0.95)
+    places = spread([quantiles(values, n=4)[2] / high for values in (machine, run)], 0.13, low=0.05, high=0.95)
     names = (("machine", GREY, "normal"), ("this run", BLUE, "bold"))
     for place, (text, color, weight) in zip(places, names, strict=True):
         at: dict[str, Any] = {"transform": axes.transAxes, "va": "center", "fontsize": 9}
-        axes.text(1.012, place, text, color=darker(color), fontweight=weight, **at)
+        axes.text(1.02, place, text, color=darker(color), fontweight=weight, **at)
 
 
 def _mark_rounds(axes: Axes, timeline: Timeline, rounds: Sequence[RoundRow], unit_s: float) -> None:
@@ -75,12 +77,17 @@ def _mark_rounds(axes: Axes, timeline: Timeline, rounds: Sequence[RoundRow], uni
 def _name_rounds(axes: Axes, timeline: Timeline, rounds: Sequence[RoundRow], unit_s: float) -> None:
     """Numbers above: in the middle of each round, or where only some are marked, at the line that ends it."""
     spans = round_spans(timeline, rounds)
-    step = _step(len(spans))
+    step, whole_s = _step(len(spans)), timeline.active_s[-1] or 1.0
+    free_from = 0.0  # share of the width up to which the row is taken; a number that would cover another is left out
+    place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 8.5}
     for span in (span for span in spans if span.round % step == 0):
         at_s = (span.begin_s + span.end_s) / 2 if step == 1 else span.end_s
-        words = f"round {span.round}" if span.round == step else str(span.round)
-        place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
-        axes.annotate(words, (at_s / unit_s, 1.0), xytext=(0, 3), fontsize=8.5, color="#555555", **place)
+        half = _DIGIT_SHARE * (len(str(span.round)) + 1) / 2
+        if at_s / whole_s - half >= free_from:
+            free_from = at_s / whole_s + half
+            axes.annotate(str(span.round), (at_s / unit_s, 1.0), xytext=(0, 3), ha="center", color="#555555", **place)
+    if spans:
+        axes.annotate("round", (1.02, 1.0), xytext=(0, 3), color="#555555", **{**place, "xycoords": "axes fraction"})
     for each in timeline.breaks_s:
         axes.text(each / unit_s, 0.5, " resumed", transform=axes.get_xaxis_transform(), color=RUST, fontsize=8.5)
 

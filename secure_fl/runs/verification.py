@@ -80,8 +80,8 @@ def _expected_files(events: list[Event]) -> dict[str, str]:
         if row.checkpoint_sha256:
             path = checkpoints.checkpoint_path(Path(), row.round)
             expected[str(path)] = row.checkpoint_sha256
-    if summary.end.get("model_sha256"):
-        expected["model.safetensors"] = summary.end["model_sha256"]
+    if summary.end.get("model_file_sha256"):  # `model_sha256` is of the numbers alone, whatever the file
+        expected["model.safetensors"] = summary.end["model_file_sha256"]
     return expected
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from secure_fl.runs import RoundRow, RunRecord, SiteRow
@@ -202,9 +202,8 @@ def test_resources_show_the_run_beside_the_machine_with_rounds_marked() -> None:
     found = [RoundRow(k, f"1970-01-01T00:16:{45 + 5 * k}.000Z", f"1970-01-01T00:16:{49 + 5 * k}.000Z") for k in (1, 2)]
     figure = resources_figure(samples(60), found, title="t")
     cpu, memory = figure.axes
-    assert {"machine", "this run", "round 1", "2", "CPU (% of all cores)", "Memory (GiB)", "time (s)"} <= set(
-        texts(figure)
-    )
+    wanted = {"machine", "this run", "round", "1", "2", "CPU (% of all cores)", "Memory (GiB)", "time (s)"}
+    assert wanted <= set(texts(figure))
     assert [max(line.get_ydata()) for line in cpu.get_lines()[:2]] == [90.0, 70.0]
     assert [max(line.get_ydata()) for line in memory.get_lines()[:2]] == [8.0, 2.0]
     assert memory.get_ylim()[0] == 0
@@ -229,13 +228,23 @@ def test_a_very_long_run_is_thinned_by_means() -> None:
     assert set(line.get_ydata()) == {90.0}
 
 
+def named_rounds(figure: Figure) -> list[str]:
+    """The numbers above the upper panel."""
+    return [each.get_text() for each in figure.axes[0].findobj(Annotation) if each.get_text() != "round"]
+
+
+def test_numbers_of_very_short_rounds_do_not_cover_each_other() -> None:
+    found = [RoundRow(k, f"1970-01-01T00:16:50.{k}00Z", f"1970-01-01T00:16:50.{k + 1}00Z") for k in range(1, 9)]
+    figure = resources_figure(samples(60), found, title="t")
+    assert named_rounds(figure) == ["1"]
+    assert len([line for line in figure.axes[0].get_lines() if line.get_color() == "#c2c2c2"]) == 8
+
+
 def test_of_many_rounds_about_twenty_are_marked() -> None:
     def moment(second: int) -> str:
         return f"1970-01-01T00:{16 + second // 60:02d}:{second % 60:02d}.000Z"
 
     found = [RoundRow(k, moment(40 + k), moment(41 + k)) for k in range(1, 121)]
     figure = resources_figure(samples(130, minutes=3), found, title="t")
-    named = [text for text in texts(figure) if text.removeprefix("round ").isdecimal() and int(text[-3:].strip() or 0)]
-    assert "round 10" in named
-    assert "15" not in [text for text in named if text.startswith("round")]
+    assert named_rounds(figure) == [str(number) for number in range(10, 121, 10)]
     assert len([line for line in figure.axes[0].get_lines() if line.get_color() == "#c2c2c2"]) == 12

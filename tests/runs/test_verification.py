@@ -24,7 +24,7 @@ def whole(record: RunRecord, play: Any) -> RunRecord:
     for number in range(3):
         player.finish_round(number, vector=W + number)
     (record.folder / "model.safetensors").write_bytes(b"weights")
-    player.finish(model_sha256=file_sha256(record.folder / "model.safetensors"))
+    player.finish(model_file_sha256=file_sha256(record.folder / "model.safetensors"))
     return record
 
 
