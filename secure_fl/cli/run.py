@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -56,9 +57,21 @@ def run(resolved: ResolvedConfig) -> None:
     """
     from secure_fl.runs import RunRecord
 
+    resolved = _anchored(resolved)
     _refuse_early(resolved.config)
     record = RunRecord.create(home(), resolved, command=["secure-fl", *sys.argv[1:]])
     drive(record, home())
+
+
+def _anchored(resolved: ResolvedConfig) -> ResolvedConfig:
+    """The same settings with absolute paths: a run may be resumed from another folder."""
+    from secure_fl.data import DATASETS
+
+    config = resolved.config
+    paths = {"dataset": config.dataset, "data_dir": config.data_dir, "weights": config.weights}
+    names = {"", "torchvision", *DATASETS}
+    absolute = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if path not in names}
+    return replace(resolved, config=replace(config, **absolute))
 
 
 def _refuse_early(config: RunConfig) -> None:

@@ -144,9 +144,11 @@ def _headline(page: Page) -> Any:
     from rich.text import Text
 
     config, summary = page.config, page.summary
-    security = ""
-    if summary.start.get("tls"):
-        security = ", mutual TLS" if summary.start.get("mutual_tls") else ", TLS without client certificates"
+    tls, security = summary.start.get("tls"), ""
+    if tls:
+        version = f" {printable(tls)}" if isinstance(tls, str) else ""
+        is_mutual = summary.start.get("mutual_tls")
+        security = f", mutual TLS{version}" if is_mutual else f", TLS{version} without client certificates"
     skew = f" {config.alpha:g}" if config.partition in ("dirichlet", "quantity") else ""
     text = Text.assemble("run ", (page.id, "bold"), "  ", (page.status, STATUS_STYLES[page.status]))
     text.append(

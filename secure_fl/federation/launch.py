@@ -13,8 +13,9 @@ __all__ = ["execute"]
 def execute(record: RunRecord, home: Path) -> None:
     """Run `record` to its end and draw its plots; the outcome is the record's `run-finished` event.
 
-    A stop request (`record.request_stop()`) ends it after the running round. KeyboardInterrupt stops it
-    at once: every process is ended, the interruption is recorded, and the exception goes on.
+    A stop request (`record.request_stop()`) ends it after the running round; whoever resumes a run clears
+    an old request first (`record.clear_stop()`). KeyboardInterrupt stops it at once: every process is
+    ended, the interruption is recorded, and the exception goes on.
 
     Raises:
         SecureFLError: the run failed, with the reason that its record states.
@@ -24,7 +25,6 @@ def execute(record: RunRecord, home: Path) -> None:
 
 
 def _drive(record: RunRecord, home: Path) -> None:
-    record.clear_stop()
     before = len(record.events())
     try:
         with ResourceSampler(record.folder / "resources.jsonl"):

@@ -62,6 +62,7 @@ class RunRow:
 
 
 DAMAGED = "damaged"
+_MEMORY = ":memory:"
 _SCHEMA = f"""
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, status TEXT NOT NULL, dataset TEXT NOT NULL, model TEXT NOT NULL, grid TEXT NOT NULL,
@@ -88,10 +89,7 @@ class RunIndex:
             self.notes = ()
             return ()
         with self._database() as path:
-            try:
-                rows = self._refreshed(path)
-            except sqlite3.DatabaseError:
-                rows = self._refreshed(_emptied(path))
+            rows = self._rows(path)
         return tuple(_with_live_status(row) for row in rows)
 
     def row(self, prefix: str) -> RunRow:
@@ -141,6 +139,16 @@ class RunIndex:
         with writing(grave):
             shutil.rmtree(grave)
 
+    def _rows(self, path: str) -> tuple[RunRow, ...]:
+        """From the index, from one made anew, or, if somebody takes even that away, from memory."""
+        try:
+            return self._refreshed(path)
+        except sqlite3.DatabaseError:
+            try:
+                return self._refreshed(_emptied(path))
+            except sqlite3.DatabaseError:
+                return self._refreshed(_MEMORY)
+
     def _refreshed(self, path: str) -> tuple[RunRow, ...]:
         with closing(sqlite3.connect(path)) as database, database:
             self.notes = _refresh(database, self.folder)
@@ -153,7 +161,7 @@ class RunIndex:
         try:
             handle = os.open(self.folder / "index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError:
-            yield ":memory:"
+            yield _MEMORY
             return
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -168,7 +176,7 @@ def _emptied(path: str) -> str:
         for name in (path, f"{path}-journal"):
             Path(name).unlink(missing_ok=True)
     except OSError:
-        return ":memory:"
+        return _MEMORY
     return path
 
 

@@ -52,7 +52,7 @@ def resources_figure(samples: Sequence[Sample], rounds: Sequence[RoundRow], *, t
 
 
 def _use(axes: Axes, x: Sequence[float], machine: Sequence[float], run: Sequence[float]) -> None:
-    """One panel: the whole machine as a grey area, this run as a bold line, named at the height that they have when busy."""
+    """One panel: the whole machine as a grey area, this run as a bold line, named at their height when busy."""
     axes.fill_between(x, machine, color="#d9d9d9", alpha=0.6, linewidth=0)
     axes.plot(x, machine, color=GREY, linewidth=1.0)
     axes.plot(x, run, color=BLUE, linewidth=2.0)

@@ -36,6 +36,7 @@ class _Fold:
         self.attempt: Event | None = None
         self.attempts = 0
         self.newest: Event | None = None
+        self.federation: dict[str, Any] = {}
         self.start: dict[str, Any] = {}
         self.end: dict[str, Any] = {}
         self.joined: dict[str, None] = {}
@@ -47,6 +48,8 @@ class _Fold:
         match event.kind:
             case "run-created":
                 self.created = event.time
+            case "federation-started":  # comes before `run-started`, where there is a network
+                self.federation = dict(event.fields)
             case "run-started":
                 self._begin_attempt(event)
             case "run-finished":
@@ -98,7 +101,7 @@ class _Fold:
         self.attempt, self.attempts = event, self.attempts + 1
         self.status, self.finished, self.end = RunStatus.RUNNING, None, {}
         self.started = self.started or event.time
-        self.start = dict(event.fields)
+        self.start, self.federation = {**self.federation, **event.fields}, {}
         self.joined, self.evaluations = {}, []
         resumed = event["resumed_from_round"]
         kept = -1 if resumed is None else resumed

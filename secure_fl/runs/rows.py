@@ -92,7 +92,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as far as its events tell; `recorded_status` knows nothing of a process that died."""
+    """A run as far as its events tell; `recorded_status` knows nothing of a process that died.
+
+    `start` has the fields of the newest attempt's `federation-started` and `run-started`, `end` those of its
+    `run-finished`.
+    """
 
     recorded_status: RunStatus = RunStatus.CREATED
     created: str | None = None

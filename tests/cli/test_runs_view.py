@@ -133,6 +133,8 @@ def test_a_resumed_run_says_how_many_attempts_it_took() -> None:
 def test_tls_without_client_certificates_is_said_aloud() -> None:
     lines = shown(detail(page(RunSummary(start={"tls": True, "mutual_tls": False})), 160), 160)
     assert "TLS without client certificates" in lines[1]
+    lines = shown(detail(page(RunSummary(start={"tls": "1.3", "mutual_tls": True})), 160), 160)
+    assert "local grid, mutual TLS 1.3, seed 0" in lines[1]
 
 
 @pytest.mark.parametrize(

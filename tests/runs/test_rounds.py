@@ -142,6 +142,12 @@ def test_sites_come_and_go() -> None:
     assert story(started(1), *joined, started(9, None)).joined == ()
 
 
+def test_how_the_network_was_secured_belongs_to_the_attempt_that_follows() -> None:
+    secured = (1, "federation-started", {"tls": "1.3", "mutual_tls": True})
+    assert story(secured, started(2)).start["tls"] == "1.3"
+    assert "tls" not in story(secured, started(2), started(9, None)).start
+
+
 def test_who_was_refused_is_kept_with_the_reason() -> None:
     refused = (2, "site-refused", {"who": "203.0.113.7", "reason": "certificate expired"})
     (found,) = story(started(1), refused, started(9, None)).refused

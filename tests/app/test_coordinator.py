@@ -1,0 +1,189 @@
+"""The round loop on the local grid, with real training of the smallest kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Context, Message, MessageType
+
+from secure_fl.app.client_app import app as honest
+from secure_fl.app.coordinator import coordinate
+from secure_fl.app.identity import open_roster
+from secure_fl.app.strategy import FedAvg
+from secure_fl.config_sources import resolve
+from secure_fl.data import site_sizes
+from secure_fl.errors import QuorumError
+from secure_fl.federation.launch import execute
+from secure_fl.federation.local_grid import LocalGrid
+from secure_fl.models import flatten, load_model
+from secure_fl.runs import RunRecord
+
+SMALL = ("grid=local", "samples=150", "test-samples=60", "sites=3", "min-size=5", "local-epochs=1")
+
+
+def make(home: Path, *assignments: str) -> RunRecord:
+    return RunRecord.create(home, resolve(flags={}, assignments=(*SMALL, *assignments), environ={}, preset="smoke"))
+
+
+def outcome(record: RunRecord) -> dict:
+    return next(dict(event.fields) for event in reversed(record.events()) if event.kind == "run-finished")
+
+
+def run_on(grid: LocalGrid, record: RunRecord) -> None:
+    coordinate(grid, record, open_roster(site_sizes(record.config)), FedAvg(), facts={"pid": os.getpid()})
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(home):
+    records = [make(home, f"seed={seed}") for seed in (1, 1, 2)]
+    for record in records:
+        execute(record, home)
+    first, again, other = (outcome(record)["model_sha256"] for record in records)
+    assert first == again != other
+    assert [r.loss for r in records[0].rounds()] == [r.loss for r in records[1].rounds()]
+
+
+def test_the_model_file_is_the_last_checkpoint_and_names_its_run(home):
+    record = make(home)
+    execute(record, home)
+    model, card = load_model(record.folder / "model.safetensors")
+    checkpoint = record.last_checkpoint()
+    np.testing.assert_array_equal(flatten(model), record.load_checkpoint(checkpoint))
+    assert (card.run_id, card.round, checkpoint.round) == (record.id, 2, 2)
+    record.verify()
+
+
+def test_every_round_is_evaluated_by_the_coordinator_and_by_each_site(home):
+    record = make(home)
+    execute(record, home)
+    events = record.events()
+    rounds = [e for e in events if e.kind == "round-finished"]
+    assert [e["round"] for e in rounds] == [0, 1, 2]
+    assert all(len(e["per_class_accuracy"]) == 10 and e["samples"] == 60 for e in rounds)
+    replies = [e for e in events if e.kind == "reply-accepted"]
+    assert len(replies) == 6
+    for name in ("train_loss", "validation_loss", "validation_accuracy", "received_validation_loss", "cpu_s", "compute_s"):
+        assert all(e[name] >= 0 for e in replies)
+    assert all(e["memory_bytes"] > 1 << 20 and e["bytes_up"] > 4 * 10_000 for e in replies)
+    assert {e["site"] for e in events if e.kind == "site-evaluated"} == {"site-0", "site-1", "site-2"}
+
+
+def test_a_site_that_fails_in_one_round_is_missing_in_that_round_only(home):
+    record = make(home, "rounds=3")
+
+    def sometimes(message: Message, context: Context) -> Message:
+        train = message.metadata.message_type == MessageType.TRAIN
+        if train and context.node_config["partition-id"] == 1 and message.metadata.group_id == "2":
+            raise OSError("the network share is away")
+        return honest(message=message, context=context)
+
+    run_on(LocalGrid(sometimes, 3), record)
+    finished = {e["round"]: e["accepted"] for e in record.events() if e.kind == "round-finished"}
+    assert finished[2] == ["site-0", "site-2"] and finished[1] == finished[3] == ["site-0", "site-1", "site-2"]
+
+
+def test_a_lost_message_costs_the_time_limit_and_the_round_goes_on(home):
+    record = make(home, "rounds=1", "round-timeout-s=1")
+
+    def lose(message: Message) -> Message | None:
+        lost = message.metadata.message_type == MessageType.TRAIN and message.metadata.dst_node_id == 1002
+        return None if lost else message
+
+    run_on(LocalGrid(honest_call, 3, fault=lose), record)
+    missing = [e for e in record.events() if e.kind == "reply-missing"]
+    assert [(e["site"], e["reason"]) for e in missing] == [("site-2", "timeout")]
+    assert outcome(record)["status"] == "succeeded"
+
+
+def honest_call(message: Message, context: Context) -> Message:
+    return honest(message=message, context=context)
+
+
+def test_below_the_quorum_the_run_fails_and_the_record_says_why_and_how_to_go_on(home):
+    record = make(home, "quorum=1.0")
+
+    def fail(message: Message, context: Context) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN and context.node_config["partition-id"] == 0:
+            raise RuntimeError("no")
+        return honest(message=message, context=context)
+
+    with pytest.raises(QuorumError, match="2 usable replies, 3 are needed"):
+        run_on(LocalGrid(fail, 3), record)
+    error = outcome(record)["error"]
+    assert error["code"] == "QUORUM_LOST" and "runs resume" in error["fix"]
+
+
+def test_a_stop_request_ends_after_the_round_and_a_resumed_run_ends_in_the_same_model(home):
+    whole = make(home, "rounds=4")
+    execute(whole, home)
+    parts = make(home, "rounds=4")
+
+    def stop_in_round_2(message: Message) -> Message:
+        if message.metadata.group_id == "2":
+            parts.request_stop()
+        return message
+
+    run_on(LocalGrid(honest_call, 3, fault=stop_in_round_2), parts)
+    stopped = outcome(parts)
+    assert (stopped["status"], stopped["round"]) == ("interrupted", 2)
+    assert load_model(parts.folder / "model.safetensors")[1].round == 2
+    parts.clear_stop()
+    execute(parts, home)
+    assert outcome(parts)["model_sha256"] == outcome(whole)["model_sha256"]
+    assert [row.loss for row in parts.rounds()] == [row.loss for row in whole.rounds()]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from flwr.app import MessageType
+from secure_fl.runs import RunRecord
+from tests.app.test_coordinator import honest_call, run_on
+from secure_fl.federation.local_grid import LocalGrid
+record = RunRecord.open(Path(sys.argv[1]))
+def kill(message):
+    if message.metadata.group_id == sys.argv[2] and message.metadata.dst_node_id == 1001:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return message
+run_on(LocalGrid(honest_call, 3, fault=kill), record)
+"""
+
+
+@pytest.mark.parametrize("killed_in_round", ["1", "3"])
+def test_after_kill_9_a_resumed_run_ends_in_exactly_the_model_of_an_uninterrupted_one(home, killed_in_round):
+    whole, broken = make(home, "rounds=4"), make(home, "rounds=4")
+    execute(whole, home)
+    root = Path(__file__).parents[2]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(broken.folder), killed_in_round], cwd=root, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert broken.status() == "interrupted"
+    execute(broken, home)
+    resumed = [e["resumed_from_round"] for e in broken.events() if e.kind == "run-started"]
+    assert resumed == [0, int(killed_in_round) - 1]
+    assert outcome(broken)["model_sha256"] == outcome(whole)["model_sha256"]
+    broken.verify()
+
+
+def test_two_processes_cannot_drive_one_record(home):
+    record = make(home)
+    with record.driving(), pytest.raises(Exception, match="another process drives"):
+        execute(record, home)
+
+
+def test_the_record_describes_settings_environment_and_data(home):
+    record = make(home)
+    execute(record, home)
+    data = json.loads((record.folder / "data.json").read_text())
+    joined = {e["site"]: e["data"] for e in record.events() if e.kind == "site-joined"}
+    described = {f"site-{i}": site["fingerprint"] for i, site in enumerate(data["sites"])}
+    assert joined == described, "each site holds what the partition says"
+    assert json.loads((record.folder / "environment.json").read_text())
+    assert (record.folder / "plots" / "convergence.png").stat().st_size > 10_000
