@@ -176,6 +176,10 @@ class RunConfig:
             chosen[name] = value
         return cls(**chosen)
 
+    def changed(self, values: Mapping[str, Any]) -> RunConfig:
+        """The same settings but for `values`, checked like any other; raises as `from_mapping` does."""
+        return self.from_mapping({**self.to_mapping(), **{key_of(key): value for key, value in values.items()}})
+
     def digest(self) -> str:
         """SHA-256 over the canonical JSON of all settings; equal configs have equal digests."""
         text = json.dumps(self.to_mapping(), sort_keys=True, separators=(",", ":"))

@@ -11,7 +11,7 @@ coordinator; `dataset`, `data-dir` and `weights` there override what the coordin
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,7 @@ class _Site:
 
     def settings(self, config: RunConfig) -> RunConfig:
         """The coordinator's config with what is ours put in its place."""
-        own = {name.replace("-", "_"): value for name, value in self.own}
-        if not config.weights:
-            own.pop("weights", None)
-        return replace(config, **own)
+        return config.changed({name: value for name, value in self.own if name != "weights" or config.weights})
 
     def sign(self, statement: bytes) -> bytes:
         """Our signature, or nothing where the federation has no identities (simulation)."""
@@ -85,9 +82,9 @@ def introduce(message: Message, context: Context) -> Message:
     """Join: load our data, and say who we are over the coordinator's nonce."""
     site = _Site.of(context)
     order = message.content["order"]
-    config = site.settings(RunConfig.from_mapping(dict(message.content["config"])))  # type: ignore[arg-type]
+    config = site.settings(RunConfig.from_mapping(dict(message.content["config"])))
     data = _data(config, site.index)
-    run, nonce = str(order["run"]), str(order["nonce"])  # type: ignore[index,call-overload]
+    run, nonce = str(order["run"]), str(order["nonce"])
     samples = len(data.train.labels)
     statement = join_statement(
         run=run, nonce=nonce, site=site.name, index=site.index, samples=samples, data=data.fingerprint

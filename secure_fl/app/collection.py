@@ -123,16 +123,12 @@ class Collector:
                 waiting.discard(message_id)
                 yield self._owed.pop(message_id), reply
 
-    def _judge(
-        self, reply: Message, sent: _Sent, order: Order, rules: UpdateRules, replies: RoundReplies
-    ) -> None:
+    def _judge(self, reply: Message, sent: _Sent, order: Order, rules: UpdateRules, replies: RoundReplies) -> None:
         name = sent.member.name
         if reply.has_error() and reply.error.code in _UNREACHABLE_CODES:
             self._events.append("reply-missing", round=order.round, site=name, reason="unreachable")
             return
-        judged = read_update(
-            reply, order, sent.member.entry, rules=rules, sample_cap=order.config.sample_cap
-        )
+        judged = read_update(reply, order, sent.member.entry, rules=rules, sample_cap=order.config.sample_cap)
         if isinstance(judged, Refusal):
             self._events.append(
                 "reply-rejected", round=order.round, site=name, reason=str(judged.reason), detail=judged.detail[:500]
@@ -163,4 +159,3 @@ class Collector:
 def weight_of(member: Member, update: Update) -> int:
     """The site's weight in FedAvg: what the roster declares, else its own (already capped) count."""
     return member.entry.samples if member.entry.samples is not None else update.samples
-

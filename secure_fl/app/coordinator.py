@@ -26,7 +26,16 @@ from secure_fl.app.strategy import Aggregator
 from secure_fl.config import RunConfig
 from secure_fl.data import ImageSet, Normalisation, describe_data, load_test
 from secure_fl.errors import QuorumError, SecureFLError
-from secure_fl.models import ModelCard, ModelSpec, VectorSpec, fingerprint, flatten, initial_model, save_model, unflatten
+from secure_fl.models import (
+    ModelCard,
+    ModelSpec,
+    VectorSpec,
+    fingerprint,
+    flatten,
+    initial_model,
+    save_model,
+    unflatten,
+)
 from secure_fl.runs import RunRecord
 from secure_fl.training.device import configure_torch
 from secure_fl.training.evaluation import Evaluation, evaluate

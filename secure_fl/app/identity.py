@@ -146,9 +146,7 @@ def join_statement(*, run: str, nonce: str, site: str, index: int, samples: int,
     return _encoded("secure-fl/join/1", (run, nonce, site, str(index), str(samples), data))
 
 
-def update_statement(
-    *, run: str, round: int, site: str, samples: int, model_sha256: str, update_sha256: str
-) -> bytes:
+def update_statement(*, run: str, round: int, site: str, samples: int, model_sha256: str, update_sha256: str) -> bytes:
     """What a site signs with an update; the digests are over the raw float32 bytes (`vector_sha256`)."""
     return _encoded("secure-fl/update/1", (run, str(round), site, str(samples), model_sha256, update_sha256))
 

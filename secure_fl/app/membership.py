@@ -145,9 +145,7 @@ class Membership:
             self._refuse(query.node_id, told.site, reason)
             return
         self._members[query.node_id] = Member(entry, query.node_id, self._online.get(query.node_id, ""))
-        self._events.append(
-            "site-joined", site=entry.name, index=entry.index, samples=told.samples, data=told.data
-        )
+        self._events.append("site-joined", site=entry.name, index=entry.index, samples=told.samples, data=told.data)
 
     def _objection(self, told: Introduction, nonce: str, entry: RosterEntry | None) -> str:
         """Why this introduction is not believed; empty when it is."""

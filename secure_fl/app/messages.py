@@ -122,10 +122,10 @@ def read_order(message: Message) -> Order:
         FederationError: the message is not one of ours.
         ConfigError: it asks for settings that this version refuses.
     """
+    order, config = _record(message, _ORDER, ConfigRecord), _record(message, _CONFIG, ConfigRecord)
     try:
-        order, config = message.content[_ORDER], message.content[_CONFIG]
-        vector = message.content[_MODEL]["w"].numpy()  # type: ignore[index,union-attr,call-overload]
-        run, round_, spec = str(order["run"]), int(order["round"]), str(order["spec"])  # type: ignore[arg-type,call-overload,index]
+        vector = _record(message, _MODEL, ArrayRecord)["w"].numpy()
+        run, round_, spec = str(order["run"]), int(order["round"]), str(order["spec"])
     except (KeyError, TypeError, ValueError) as error:
         raise FederationError("the coordinator sent a message that we cannot read", why=repr(error)) from None
     return Order(run=run, round=round_, spec_digest=spec, config=RunConfig.from_mapping(dict(config)), model=vector)
@@ -172,12 +172,21 @@ def update_reply(
     signature: bytes,
 ) -> Message:
     """The answer to a train message."""
-    claim = {"site": site, "run": order.run, "round": order.round, "spec": order.spec_digest, "samples": samples}
+    claim = ConfigRecord(
+        {
+            "site": site,
+            "run": order.run,
+            "round": order.round,
+            "spec": order.spec_digest,
+            "samples": samples,
+            "signature": signature,
+        }
+    )
     content = RecordDict(
         {
             _UPDATE: ArrayRecord({"u": Array(update)}),
             _METRICS: MetricRecord(dict(metrics)),
-            _CLAIM: ConfigRecord({**claim, "signature": signature}),
+            _CLAIM: claim,
         }
     )
     return Message(content, reply_to=message)

@@ -71,7 +71,7 @@ def _anchored(resolved: ResolvedConfig) -> ResolvedConfig:
     paths = {"dataset": config.dataset, "data_dir": config.data_dir, "weights": config.weights}
     names = {"", "torchvision", *DATASETS}
     absolute = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if path not in names}
-    return replace(resolved, config=replace(config, **absolute))
+    return replace(resolved, config=config.changed(absolute))
 
 
 def _refuse_early(config: RunConfig) -> None:

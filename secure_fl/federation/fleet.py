@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 import httpx
 from cryptography import x509
@@ -171,9 +172,9 @@ class FleetConnection:
         self._client.ConfirmMessageReceived(
             ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=message_id)
         )
-        message = inflate_object_from_contents(message_id, contents)
+        message = cast(Message, inflate_object_from_contents(message_id, contents))
         message.metadata.__dict__["_message_id"] = message_id
-        return message  # type: ignore[return-value]
+        return message
 
     def push(self, reply: Message, *, compute_s: float) -> None:
         """Send a reply with all its objects.
@@ -232,7 +233,9 @@ def _check_certificate(kit: Path) -> None:
     ends = certificate.not_valid_after_utc
     if ends <= datetime.datetime.now(datetime.UTC):
         raise FederationError(
-            f"the certificate {kit / 'tls.crt'} has expired", why=f"on {ends:%Y-%m-%d}", fix="ask for a new start-up kit"
+            f"the certificate {kit / 'tls.crt'} has expired",
+            why=f"on {ends:%Y-%m-%d}",
+            fix="ask for a new start-up kit",
         )
     try:
         certificate.verify_directly_issued_by(ca)

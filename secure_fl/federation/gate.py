@@ -57,9 +57,7 @@ class Refusal:
 class SiteGate:
     """The outer listener's rules; `on_refusal` hears of each request that is turned away."""
 
-    def __init__(
-        self, app: App, roster: Roster, *, allow_stock: bool, on_refusal: Callable[[Refusal], None]
-    ) -> None:
+    def __init__(self, app: App, roster: Roster, *, allow_stock: bool, on_refusal: Callable[[Refusal], None]) -> None:
         self._app = app
         self._by_certificate = {entry.certificate_sha256: entry for entry in roster.entries}
         self._by_node_key = {_pem(entry.node_key): entry for entry in roster.entries}

@@ -76,7 +76,9 @@ class FederationKeys:
         return self.folder / "sites" / site
 
 
-def provision(folder: Path, *, sites: int, hosts: Iterable[str], now: datetime.datetime | None = None) -> FederationKeys:
+def provision(
+    folder: Path, *, sites: int, hosts: Iterable[str], now: datetime.datetime | None = None
+) -> FederationKeys:
     """Make what is missing for `sites` sites and a coordinator known as `hosts`; keep what is there.
 
     Certificates that end within 30 days, or whose names no longer fit, are issued anew from the same

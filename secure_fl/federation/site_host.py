@@ -138,9 +138,7 @@ def _run_server(order: dict[str, Any]) -> int:
     return 0
 
 
-def _acquire(
-    address: str, certificates: bytes, secret: bytes, sleep: Callable[[float], None] = time.sleep
-) -> str:
+def _acquire(address: str, certificates: bytes, secret: bytes, sleep: Callable[[float], None] = time.sleep) -> str:
     """The token of the one ServerApp task that the launcher has started."""
     from flwr.proto.runtime_pb2 import AcquireTaskRequest
     from flwr.supercore.constant import TaskType
@@ -153,9 +151,7 @@ def _acquire(
         root_certificates=certificates,
         interceptors=[
             RuntimeVersionHttpInterceptor(component_name="SuperExec"),
-            SuperExecAuthHttpInterceptor(
-                master_secret=secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}
-            ),
+            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={"/flwr.proto.Runtime/AcquireTask"}),
         ],
     )
     with client:
@@ -168,7 +164,7 @@ def _acquire(
 
 def _ended() -> list[tuple[int, int]]:
     """Forks that ended since the last look, with their exit status (negative: the signal)."""
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

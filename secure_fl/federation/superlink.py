@@ -72,7 +72,7 @@ class _ReportingLoop(asyncio.SelectorEventLoop):
 
     on_failed_handshake: Callable[[str, BaseException], None] = staticmethod(lambda peer, error: None)
 
-    def _make_ssl_transport(  # type: ignore[override]
+    def _make_ssl_transport(
         self, rawsock: socket.socket, protocol: Any, sslcontext: Any, waiter: Any = None, **options: Any
     ) -> Any:
         extra = options.get("extra") or {}

@@ -98,7 +98,9 @@ def test_a_bad_reply_is_named_and_the_others_count(collector, membership, grid, 
     }
 
 
-@pytest.mark.parametrize("code", [ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED])
+@pytest.mark.parametrize(
+    "code", [ErrorCode.NODE_UNAVAILABLE, ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.CLIENT_APP_CRASHED]
+)
 def test_a_site_that_flower_reports_gone_is_missing_and_not_at_fault(collector, membership, grid, events, code):
     grid.handlers = {7: site(0), 8: site(1, lambda message: Message(Error(code=code, reason="gone"), reply_to=message))}
     collect(collector, membership)

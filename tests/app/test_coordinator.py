@@ -68,7 +68,14 @@ def test_every_round_is_evaluated_by_the_coordinator_and_by_each_site(home):
     assert all(len(e["per_class_accuracy"]) == 10 and e["samples"] == 60 for e in rounds)
     replies = [e for e in events if e.kind == "reply-accepted"]
     assert len(replies) == 6
-    for name in ("train_loss", "validation_loss", "validation_accuracy", "received_validation_loss", "cpu_s", "compute_s"):
+    for name in (
+        "train_loss",
+        "validation_loss",
+        "validation_accuracy",
+        "received_validation_loss",
+        "cpu_s",
+        "compute_s",
+    ):
         assert all(e[name] >= 0 for e in replies)
     assert all(e["memory_bytes"] > 1 << 20 and e["bytes_up"] > 4 * 10_000 for e in replies)
     assert {e["site"] for e in events if e.kind == "site-evaluated"} == {"site-0", "site-1", "site-2"}

@@ -20,7 +20,14 @@ from secure_fl.app.identity import (
 )
 from secure_fl.errors import FederationError
 
-STATEMENT = {"run": "r1", "round": 3, "site": "site-0", "samples": 10, "model_sha256": "a" * 64, "update_sha256": "b" * 64}
+STATEMENT = {
+    "run": "r1",
+    "round": 3,
+    "site": "site-0",
+    "samples": 10,
+    "model_sha256": "a" * 64,
+    "update_sha256": "b" * 64,
+}
 
 
 @pytest.fixture
@@ -38,7 +45,14 @@ def test_a_signature_verifies_with_the_right_key_only(signer):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("run", "r2"), ("round", 4), ("site", "site-1"), ("samples", 11), ("model_sha256", "c" * 64), ("update_sha256", "c" * 64)],
+    [
+        ("run", "r2"),
+        ("round", 4),
+        ("site", "site-1"),
+        ("samples", 11),
+        ("model_sha256", "c" * 64),
+        ("update_sha256", "c" * 64),
+    ],
 )
 def test_a_signature_covers_every_field(signer, field, value):
     signature = signer.sign(update_statement(**STATEMENT))

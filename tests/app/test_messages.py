@@ -5,7 +5,16 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from defenses.guard import Reason, Refusal, UpdateRules
 from secure_fl.app.identity import RosterEntry, update_statement, vector_sha256
-from secure_fl.app.messages import Order, Update, order_message, payload_bytes, read_metrics, read_order, read_update, update_reply
+from secure_fl.app.messages import (
+    Order,
+    Update,
+    order_message,
+    payload_bytes,
+    read_metrics,
+    read_order,
+    read_update,
+    update_reply,
+)
 from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError, FederationError
 from tests.app.conftest import signer_of
@@ -32,11 +41,22 @@ def message(order: Order) -> Message:
 def reply(order: Order, message: Message) -> Message:
     update = np.ones(D, np.float32)
     statement = update_statement(
-        run="r1", round=3, site="site-0", samples=20, model_sha256=order.model_sha256, update_sha256=vector_sha256(update)
+        run="r1",
+        round=3,
+        site="site-0",
+        samples=20,
+        model_sha256=order.model_sha256,
+        update_sha256=vector_sha256(update),
     )
     metrics = {"train-loss": 1.5, "validation-accuracy": 0.5, "per-class-accuracy": [0.5, -1.0], "unknown": 3.0}
     return update_reply(
-        message, order, site="site-0", samples=20, update=update, metrics=metrics, signature=signer_of(0).sign(statement)
+        message,
+        order,
+        site="site-0",
+        samples=20,
+        update=update,
+        metrics=metrics,
+        signature=signer_of(0).sign(statement),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,7 +100,10 @@ def _run_with_only(honest_sites: int, record: RunRecord) -> None:
     """The same run in which the other sites answer with errors only."""
 
     def some(message: Message, context: Context) -> Message:
-        if message.metadata.message_type == MessageType.TRAIN and int(context.node_config["partition-id"]) >= honest_sites:
+        if (
+            message.metadata.message_type == MessageType.TRAIN
+            and int(context.node_config["partition-id"]) >= honest_sites
+        ):
             raising(RecordDict())
         return honest(message, context)
 

@@ -65,7 +65,10 @@ def test_messages_have_the_fields_that_we_fill_and_read(message, fields):
             inflatable_protobuf_utils.make_push_object_fn_protobuf,
             ["push_object_protobuf", "node", "run_id", "session_id"],
         ),
-        (inflatable_utils.inflate_object_from_contents, ["object_id", "object_contents", "keep_object_contents", "objects"]),
+        (
+            inflatable_utils.inflate_object_from_contents,
+            ["object_id", "object_contents", "keep_object_contents", "objects"],
+        ),
         (create_app, ["config", "superlink_lifespan_class"]),
     ],
 )
@@ -74,8 +77,16 @@ def test_functions_take_the_arguments_that_we_give(function, expected):
 
 
 def test_the_clients_have_the_calls_that_we_make():
-    for name in ("ActivateNode", "DeactivateNode", "SendNodeHeartbeat", "PullMessages", "PushMessages", "PullObject",
-                 "PushObject", "ConfirmMessageReceived"):
+    for name in (
+        "ActivateNode",
+        "DeactivateNode",
+        "SendNodeHeartbeat",
+        "PullMessages",
+        "PushMessages",
+        "PullObject",
+        "PushObject",
+        "ConfirmMessageReceived",
+    ):
         assert callable(getattr(FleetHttpClient, name))
     for name in ("RegisterNode", "StartRun"):
         assert callable(getattr(ControlHttpClient, name))

@@ -27,7 +27,9 @@ class Flower:
         await send({"type": "http.response.body", "body": b"ok"})
 
 
-def ask(gate, path: str, headers: dict[bytes, bytes] | None = None, certificate: str | None = None) -> tuple[int, bytes]:
+def ask(
+    gate, path: str, headers: dict[bytes, bytes] | None = None, certificate: str | None = None
+) -> tuple[int, bytes]:
     sent = []
 
     async def send(message) -> None:
@@ -113,7 +115,9 @@ def test_health_is_open_and_tells_nothing(keys):
     assert ask(gate, "/health") == (200, b"ok") and heard == []
 
 
-@pytest.mark.parametrize(("length", "status"), [(str(MAX_REQUEST_BYTES + 1), 413), ("", 411), ("-1", 411), ("1e9", 411)])
+@pytest.mark.parametrize(
+    ("length", "status"), [(str(MAX_REQUEST_BYTES + 1), 413), ("", 411), ("-1", 411), ("1e9", 411)]
+)
 def test_a_request_too_large_or_of_unknown_length_never_reaches_flower(keys, length, status):
     gate, heard = site_gate(keys, flower := Flower())
     entry = keys.roster.entries[0]
