@@ -116,7 +116,7 @@ class _Run:
         started: float,
     ) -> None:
         self.config, self.record, self.aggregator, self.started = record.config, record, aggregator, started
-        self.facts = facts
+        self.roster, self.facts = roster, facts
         self.membership = Membership(grid, roster, self.config, run=record.id, events=record)
         self.collector = Collector(grid, self.membership, record)
         self.bench = _Bench.of(self.config)
@@ -130,7 +130,7 @@ class _Run:
         if done == 0:
             self._finish_round(0, vector, None, time.monotonic())
         self.membership.wait_for(
-            self.config.sites, timeout_s=self.config.join_timeout_s, stop=self._enough_or_stopped()
+            len(self.roster.entries), timeout_s=self.config.join_timeout_s, stop=self._enough_or_stopped()
         )
         while done < self.config.rounds and not self.record.stop_requested():
             vector = self._round(done + 1, vector)
@@ -146,7 +146,7 @@ class _Run:
         self.record.append(
             "run-started",
             resumed_from_round=done,
-            sites=[f"site-{index}" for index in range(self.config.sites)],
+            sites=[entry.name for entry in self.roster.entries],
             spec_digest=self.bench.vector_spec.digest,
             parameters=self.bench.vector_spec.size,
             model=self.config.model,

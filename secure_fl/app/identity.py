@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class RosterEntry:
     """One admitted site: Ed25519 key (hex), Flower node key (OpenSSH line), certificate (hex SHA-256 of DER).
 
     `samples` is the declared number of training images (its weight in FedAvg), or None when the
-    site's own count is taken, capped by the run's `sample-cap`.
+    site's own count is taken, capped by the run's `sample-cap`. A `revoked` site stays listed, so that
+    its name is not given away again, and is left out of every run.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RosterEntry:
     node_key: str
     certificate_sha256: str
     samples: int | None = None
+    revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,24 @@ class Roster:
         return next((entry for entry in self.entries if entry.name == name), None)
 
     def first(self, count: int) -> Roster:
-        """The `count` entries of lowest index, as one run's roster."""
-        return Roster(tuple(sorted(self.entries, key=lambda entry: entry.index)[:count]))
+        """The sites of index below `count` that are not revoked: the roster of a run of `count` sites."""
+        chosen = (entry for entry in self.entries if entry.index < count and not entry.revoked)
+        return Roster(tuple(sorted(chosen, key=lambda entry: entry.index)))
 
-    def declaring(self, samples: Sequence[int | None]) -> Roster:
-        """The same sites with declared sample counts (None: undeclared), in the order of the entries."""
-        paired = zip(self.entries, samples, strict=True)
-        return Roster(tuple(replace(entry, samples=count) for entry, count in paired))
+    def revoking(self, name: str) -> Roster:
+        """The same roster with this site revoked.
+
+        Raises:
+            FederationError: no site has this name.
+        """
+        if self.by_name(name) is None:
+            known = ", ".join(entry.name for entry in self.entries)
+            raise FederationError(f"no site `{name}` is in the roster", fix=f"choose one of: {known}")
+        return Roster(tuple(replace(entry, revoked=entry.revoked or entry.name == name) for entry in self.entries))
+
+    def declaring(self, samples: Mapping[int, int]) -> Roster:
+        """The same sites with the sample counts of those indexes that are given, the others undeclared."""
+        return Roster(tuple(replace(entry, samples=samples.get(entry.index)) for entry in self.entries))
 
     def to_json(self) -> str:
         """The roster as a JSON document; it holds public keys only."""

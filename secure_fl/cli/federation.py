@@ -49,6 +49,16 @@ def provision_command(
     )
 
 
+@app.command("revoke", epilog=examples("secure-fl federation revoke site-2"))
+def revoke_command(site: Annotated[str, typer.Argument(help="name of the site, as in the roster")]) -> None:
+    """Take a site out of every later run; its certificate and keys are refused from then on."""
+    from secure_fl.federation.pki import revoke
+
+    roster = revoke(home() / "federation", site)
+    left = [entry.name for entry in roster.entries if not entry.revoked]
+    current().result({"revoked": site, "admitted": left}, f"{site} is revoked; admitted: {', '.join(left) or 'none'}")
+
+
 @app.command("site", epilog=examples("secure-fl federation site --kit site-0 --address fl.example.org:9443"))
 def site_command(
     kit: Annotated[Path, typer.Option("--kit", help="this site's start-up kit", metavar="DIR")],

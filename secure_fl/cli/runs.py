@@ -88,7 +88,7 @@ def delete(
     run: Run, yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask; needed without a terminal")] = False
 ) -> None:
     """Delete a run: its record, checkpoints and model."""
-    from secure_fl.cli.runs_view import size_text
+    from secure_fl.cli.columns import size_text
     from secure_fl.runs.index import RunIndex
     from secure_fl.runs.rows import RunStatus
 

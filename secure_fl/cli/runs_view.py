@@ -1,6 +1,6 @@
 """How runs are shown: rows in; a table, a page of detail, or JSON out. Pure functions.
 
-A table that is too wide for the terminal loses its least important columns, never the ends of its lines.
+Texts that come from sites, files or users pass through `printable` first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secure_fl.cli.columns import Column, count, cut, fitted, size_text
 from secure_fl.cli.output import printable
 from secure_fl.cli.progress import duration, percent
 from secure_fl.runs.rows import Exclusion, RoundRow, RunSummary, SiteRow
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from secure_fl.config import RunConfig
     from secure_fl.runs.index import RunRow
 
-__all__ = ["Column", "Page", "detail", "fitted", "list_document", "listing", "size_text"]
+__all__ = ["Page", "detail", "list_document", "listing"]
 
 STATUS_STYLES = {
     "succeeded": "green",
@@ -31,43 +32,7 @@ STATUS_STYLES = {
     "damaged": "bold red",
     "created": "dim",
 }
-_GAP = 2
 _MOST_ROWS = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of text. When room is short, the column with the highest `rank` goes first; 0 always stays."""
-
-    title: str
-    cells: Sequence[str]
-    rank: int = 0
-    is_number: bool = False
-    styles: Sequence[str] = ()
-
-    @property
-    def width(self) -> int:
-        return max(len(text) for text in (self.title, *self.cells))
-
-
-def fitted(columns: Sequence[Column], width: int) -> Table:
-    """As many of the columns as fit into `width` characters, in their order; empty ones are left out."""
-    from rich.table import Table
-    from rich.text import Text
-
-    kept = [column for column in columns if any(column.cells)]
-    while sum(column.width + _GAP for column in kept) - _GAP > width and max(column.rank for column in kept):
-        kept.remove(max(reversed(kept), key=lambda column: column.rank))
-    has_header = any(column.title for column in kept)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0), show_header=has_header)
-    for column in kept:
-        table.add_column(
-            Text(column.title), justify="right" if column.is_number else "left", no_wrap=column is not kept[-1]
-        )
-    for index in range(len(columns[0].cells)):
-        cells = [Text(c.cells[index], style=c.styles[index] if c.styles else "") for c in kept]
-        table.add_row(*cells)
-    return table
 
 
 # -- the list
@@ -79,7 +44,7 @@ def listing(rows: Sequence[RunRow], width: int) -> Table:
         [
             Column("run", [row.id for row in rows]),
             Column("status", [row.status for row in rows], styles=[STATUS_STYLES[row.status] for row in rows]),
-            Column("data set", [_cut(printable(Path(row.dataset).name), 18) for row in rows], rank=4),
+            Column("data set", [cut(printable(Path(row.dataset).name), 18) for row in rows], rank=4),
             Column("model", [row.model for row in rows], rank=7),
             Column("grid", [row.grid for row in rows], rank=8),
             Column("sites", [str(row.sites or "") for row in rows], rank=6, is_number=True),
@@ -130,7 +95,7 @@ def detail(page: Page, width: int) -> Group:
     if excluded:
         parts += ["", _heading("replies that did not count"), _excluded_table(excluded, width)]
     if summary.refused:
-        who = [_cut(printable(each.who), 40) for each in summary.refused]
+        who = [cut(printable(each.who), 40) for each in summary.refused]
         columns = [
             Column("time (UTC)", [_moment(each.time) for each in summary.refused], rank=1),
             Column("who", who),
@@ -152,8 +117,8 @@ def _headline(page: Page) -> Any:
     skew = f" {config.alpha:g}" if config.partition in ("dirichlet", "quantity") else ""
     text = Text.assemble("run ", (page.id, "bold"), "  ", (page.status, STATUS_STYLES[page.status]))
     text.append(
-        f"\n{printable(config.dataset)}, {config.model}, {_count(config.sites, 'site')} ({config.partition}{skew}), "
-        f"{_count(config.rounds, 'round')}, {summary.start.get('grid', config.grid)} grid{security}, seed {config.seed}"
+        f"\n{printable(config.dataset)}, {config.model}, {count(config.sites, 'site')} ({config.partition}{skew}), "
+        f"{count(config.rounds, 'round')}, {summary.start.get('grid', config.grid)} grid{security}, seed {config.seed}"
     )
     if summary.last:
         row = summary.last
@@ -199,7 +164,7 @@ def _sites_table(sites: Sequence[SiteRow], summary: RunSummary, width: int) -> A
     return _with_remark(
         fitted(
             [
-                Column("site", [_cut(printable(row.site), 24) for row in rows]),
+                Column("site", [cut(printable(row.site), 24) for row in rows]),
                 Column("images", [str(row.samples or "") for row in rows], is_number=True),
                 Column(
                     "received", [_percent(row.received_validation_accuracy) for row in rows], rank=3, is_number=True
@@ -228,7 +193,7 @@ def _excluded_table(excluded: Sequence[Exclusion], width: int) -> Any:
         fitted(
             [
                 Column("round", [str(row.round) for row in rows], is_number=True),
-                Column("site", [_cut(printable(row.site), 24) for row in rows]),
+                Column("site", [cut(printable(row.site), 24) for row in rows]),
                 Column("", [row.outcome for row in rows]),
                 Column("reason", [printable(": ".join(filter(None, (row.reason, row.detail)))) for row in rows]),
             ],
@@ -245,7 +210,7 @@ def _files_table(files: Sequence[tuple[str, int]], width: int) -> Table:
     for name, size in files:
         top, slash, _ = name.partition("/")
         sizes.setdefault(top + slash, []).append(size)
-    names = [f"{name}  ({_count(len(each), 'file')})" if name.endswith("/") else name for name, each in sizes.items()]
+    names = [f"{name}  ({count(len(each), 'file')})" if name.endswith("/") else name for name, each in sizes.items()]
     totals = [size_text(sum(each)) for each in sizes.values()]
     return fitted([Column("", [printable(name) for name in names]), Column("", totals, is_number=True)], width)
 
@@ -272,15 +237,6 @@ def _heading(words: str) -> Any:
 # -- cells
 
 
-def size_text(size_bytes: float) -> str:
-    """Bytes as people say them, in decimal units: `812 B`, `9.0 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 999.5 or unit == "GB":
-            return f"{size_bytes:.0f} {unit}" if unit == "B" or size_bytes >= 99.5 else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    raise AssertionError("unreachable")
-
-
 def _bytes(value: int | None) -> str:
     return size_text(value) if value else ""
 
@@ -299,11 +255,3 @@ def _number(value: float | None) -> str:
 
 def _moment(time: str) -> str:
     return time[:16].replace("T", " ")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -7,6 +7,7 @@ whether it returns, raises, or is killed, all of them end.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secure_fl.app.identity import Roster
+from secure_fl.app.identity import Roster, RosterEntry
 from secure_fl.config import RunConfig
 from secure_fl.data import site_sizes
 from secure_fl.errors import FederationError
@@ -40,8 +41,7 @@ def deploy(record: RunRecord, home: Path) -> None:
     config = record.config
     keys = provision(home / "federation", sites=config.sites, hosts=[config.host])
     here = config.sites - config.remote_sites
-    declared = [*site_sizes(config)[:here], *[None] * config.remote_sites]
-    roster = keys.roster.first(config.sites).declaring(declared)
+    roster = keys.roster.first(config.sites).declaring(dict(enumerate(site_sizes(config)[:here])))
     roster_file = record.folder / "roster.json"
     roster_file.write_text(roster.to_json(), encoding="utf-8")
     (record.folder / "logs").mkdir(exist_ok=True)
@@ -73,12 +73,14 @@ class _Deployment:
                 mutual_tls=not config.allow_stock_supernodes,
                 stock_supernodes=config.allow_stock_supernodes,
                 superlink_pid=superlink.pid,
+                roster_sha256=hashlib.sha256(self.roster_file.read_bytes()).hexdigest(),
             )
             self._register_and_start(ports["inner_port"], control_secret)
             self._answer(host, "ready")
             self._start_server(host, ports["inner_port"], superexec_secret)
-            for index in range(config.sites - config.remote_sites):
-                self._start_site(host, index, f"{config.host}:{ports['outer_port']}")
+            for entry in self.roster.entries:
+                if entry.index < config.sites - config.remote_sites:
+                    self._start_site(host, entry, f"{config.host}:{ports['outer_port']}")
             self._watch(host, superlink)
         finally:
             if host is not None:
@@ -128,11 +130,10 @@ class _Deployment:
             }
         )
 
-    def _start_site(self, host: Child, index: int, address: str) -> None:
-        name = self.roster.entries[index].name
-        kit = self.keys.kit(name)
+    def _start_site(self, host: Child, entry: RosterEntry, address: str) -> None:
+        name, kit = entry.name, self.keys.kit(entry.name)
         node_config = {
-            "partition-id": index,
+            "partition-id": entry.index,
             "num-partitions": self.record.config.sites,
             "site": name,
             "identity-key": str(kit / "identity.key"),

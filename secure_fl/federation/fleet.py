@@ -14,7 +14,6 @@ import logging
 import ssl
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -55,29 +54,30 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from secure_fl.errors import FederationError
+from secure_fl.federation.traffic import TrafficMeter, exchanged
 
-__all__ = ["FleetConnection", "Traffic"]
+__all__ = ["FleetConnection"]
 
 logger = logging.getLogger("secure_fl.site")
 
 # The shortest interval that Flower accepts; a dead site is noticed after twice this time.
 _HEARTBEAT_INTERVAL_S = 10.0
 _HEARTBEAT_PERIOD_S = 4.0
+_HEARTBEAT_METHOD = "/flwr.proto.Fleet/SendNodeHeartbeat"
 _RETRY_S = 1.0
 
 
-@dataclass
-class Traffic:
-    """HTTP bytes, headers and bodies, since the start; TLS records add about half a percent."""
+class _Counting:
+    """Flower's interceptor interface: hands what each exchange weighs to the meter."""
 
-    sent_bytes: int = 0
-    received_bytes: int = 0
+    def __init__(self, meter: TrafficMeter) -> None:
+        self._meter = meter
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Count one request and its response (Flower's interceptor interface)."""
-        self.sent_bytes += len(context.request.content) + _header_bytes(context.request.headers)
+        """Let one request pass."""
         response = call_next(context)
-        self.received_bytes += len(response.content) + _header_bytes(response.headers)
+        count = self._meter.wait if context.rpc_method == _HEARTBEAT_METHOD else self._meter.spend
+        count(exchanged(context.request, response))
         return response
 
 
@@ -88,7 +88,7 @@ class FleetConnection:
     """
 
     def __init__(self, address: str, kit: Path, *, patience_s: float = 0.0) -> None:
-        self.traffic = Traffic()
+        self.traffic = TrafficMeter()
         self._patience_s = patience_s
         node_key = _node_key(kit / "node.key")
         self._node_key = public_key_to_bytes(node_key.public_key())
@@ -98,7 +98,7 @@ class FleetConnection:
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
                 NodeAuthHttpInterceptor(node_key, node_key.public_key()),
-                self.traffic,
+                _Counting(self.traffic),
             ],
         )
         self._address = address
@@ -161,6 +161,7 @@ class FleetConnection:
         """
         response = self._client.PullMessages(PullMessagesRequest(node=self._node))
         if not response.messages_list:
+            self.traffic.nothing_came()
             return None
         metadata = message_from_proto(response.messages_list[0]).metadata
         run_id, message_id = metadata.run_id, metadata.message_id
@@ -288,7 +289,3 @@ def _tls_words(text: str) -> str:
     flat = text.replace(" ", "_").lower()
     found = next((words for sign, words in known.items() if sign.replace(" ", "_").lower() in flat), None)
     return found or text
-
-
-def _header_bytes(headers: httpx.Headers) -> int:
-    return sum(len(name) + len(value) + 4 for name, value in headers.raw)

@@ -33,7 +33,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from secure_fl.app.identity import Roster, RosterEntry, SiteSigner
 from secure_fl.errors import FederationError
 
-__all__ = ["CA_DAYS", "LEAF_DAYS", "RENEW_DAYS", "FederationKeys", "issue_certificate", "provision", "write_private"]
+__all__ = [
+    "CA_DAYS",
+    "LEAF_DAYS",
+    "RENEW_DAYS",
+    "FederationKeys",
+    "issue_certificate",
+    "provision",
+    "revoke",
+    "write_private",
+]
 
 CA_DAYS = 1825
 LEAF_DAYS = 365
@@ -98,10 +107,22 @@ def provision(
     for index in range(sites):
         name = f"site-{index}"
         made = _site(folder, name, index, ca_key, ca, moment)
-        entries[name] = replace(made, samples=entries[name].samples) if name in entries else made
+        known_entry = entries.get(name, made)
+        entries[name] = replace(made, samples=known_entry.samples, revoked=known_entry.revoked)
     roster = Roster(tuple(sorted(entries.values(), key=lambda entry: entry.index)))
     _write(roster_file, roster.to_json().encode(), mode=0o644)
     return FederationKeys(folder, roster)
+
+
+def revoke(folder: Path, site: str) -> Roster:
+    """Take a site out of every later run; its kit and name stay, and `provision` does not admit it again.
+
+    Raises:
+        FederationError: there is no roster, or no such site in it.
+    """
+    roster = Roster.read(folder / "roster.json").revoking(site)
+    _write(folder / "roster.json", roster.to_json().encode(), mode=0o644)
+    return roster
 
 
 def write_private(path: Path, content: bytes) -> None:

@@ -85,17 +85,19 @@ def _serve_one(
     run_id = message.metadata.run_id
     context = contexts.setdefault(run_id, _fresh_context(run_id, connection.node_id, settings))
     started = time.perf_counter()
-    before = (connection.traffic.sent_bytes, connection.traffic.received_bytes)
     reply = answer(app, message, context)
     compute_s = time.perf_counter() - started
     connection.push(reply, compute_s=compute_s)
+    spent, waiting = connection.traffic.take()
     logger.info(
-        "%s %s: computed %.2f s, sent %d bytes; received so far %d bytes",
+        "%s %s: computed %.2f s, received %d bytes, sent %d bytes; while waiting: received %d bytes, sent %d bytes",
         message.metadata.message_type,
         message.metadata.group_id,
         compute_s,
-        connection.traffic.sent_bytes - before[0],
-        connection.traffic.received_bytes,
+        spent.received_bytes,
+        spent.sent_bytes,
+        waiting.received_bytes,
+        waiting.sent_bytes,
     )
     return True
 

@@ -39,6 +39,7 @@ GENESIS = "0" * 64
 MAX_TEXT = 4000
 _FRAME = ("seq", "time", "kind", "prev", "hash", "non_finite")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _KIND = re.compile(r"[a-z]+(-[a-z0-9]+)*")
 
 # Fields without which a reader could not use an event of that kind; writers add more.
@@ -104,8 +105,7 @@ class Event:
 
 def canonical(document: Mapping[str, Any]) -> bytes:
     """The one spelling of a JSON document: sorted keys, no spaces, UTF-8, standard numbers only."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8")
+    return _CANONICAL.encode(document).encode("utf-8")
 
 
 def seal(after: Event | None, *, time_s: float, kind: str, fields: Mapping[str, object]) -> Event:

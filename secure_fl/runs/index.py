@@ -185,18 +185,23 @@ def _refresh(database: sqlite3.Connection, folder: Path) -> tuple[str, ...]:
     (version,) = database.execute("PRAGMA user_version").fetchone()
     if version != _VERSION:
         database.executescript(f"DROP TABLE IF EXISTS runs; {_SCHEMA}")
-    gone = dict(database.execute("SELECT id, stamp FROM runs").fetchall())
-    notes = []
+    known = dict(database.execute("SELECT id, stamp FROM runs").fetchall())
+    found, notes = set(), []
     for each in sorted(folder.iterdir()):
         if each.name.startswith(".") or each.is_file():
             continue
         stamp = _stamp(each)
         if stamp is None:
             notes.append(f"{each.name} is not a run record; it is left alone")
-        elif gone.pop(each.name, None) != stamp:
-            values = (*astuple(_row(each)), stamp)
+            continue
+        if known.get(each.name) != stamp:
+            try:
+                values = (*astuple(_row(each)), stamp)
+            except NotFoundError:  # deleted since we looked
+                continue
             database.execute("INSERT OR REPLACE INTO runs VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
-    database.executemany("DELETE FROM runs WHERE id = ?", [(id,) for id in gone])
+        found.add(each.name)
+    database.executemany("DELETE FROM runs WHERE id = ?", [(id,) for id in known.keys() - found])
     return tuple(notes)
 
 
@@ -212,9 +217,10 @@ def _stamp(folder: Path) -> str | None:
 
 
 def _row(folder: Path) -> RunRow:
+    """One odd record must not hide the others: whatever is wrong with it stands in its row."""
     try:
         return _row_of(RunRecord.open(folder))
-    except (IntegrityError, ConfigError) as error:
+    except (IntegrityError, ConfigError, ValueError, TypeError, KeyError) as error:
         born = datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").isoformat(timespec="milliseconds") + "Z"
         return RunRow(
             folder.name, DAMAGED, "", "", "", "", 0, 0, 0, None, None, born, None, None, 0.0, 0, note=str(error)

@@ -119,7 +119,15 @@ def test_a_roster_that_names_a_site_twice_is_refused():
 
 
 def test_the_first_sites_of_a_roster_are_those_of_lowest_index_and_may_declare_samples():
-    roster = Roster(tuple(reversed(open_roster([1, 2, 3]).entries))).first(2).declaring([8, None])
+    roster = Roster(tuple(reversed(open_roster([1, 2, 3]).entries))).first(2).declaring({0: 8})
     assert [(e.name, e.samples) for e in roster.entries] == [("site-0", 8), ("site-1", None)]
     assert json.loads(roster.to_json())["version"] == 1
     assert os.linesep.encode() in roster.to_json().encode()
+
+
+def test_a_revoked_site_stays_listed_and_is_in_no_run():
+    roster = open_roster([1, 2, 3]).revoking("site-1")
+    assert [entry.name for entry in roster.first(3).entries] == ["site-0", "site-2"]
+    assert roster.by_name("site-1") is not None
+    with pytest.raises(FederationError, match="no site `site-9`"):
+        roster.revoking("site-9")

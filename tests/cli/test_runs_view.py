@@ -4,11 +4,9 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 
-from secure_fl.cli.runs_view import STATUS_STYLES, Column, Page, detail, fitted, list_document, listing, size_text
+from secure_fl.cli.runs_view import STATUS_STYLES, Page, detail, list_document, listing
 from secure_fl.config import RunConfig
 from secure_fl.runs import Exclusion, RoundRow, RunStatus, RunSummary, SiteRow
 from secure_fl.runs.index import DAMAGED, RunRow
@@ -77,23 +75,6 @@ def test_a_program_gets_no_process_number() -> None:
     assert row["accuracy"] == 0.964
 
 
-@given(
-    st.lists(st.lists(st.text("ab ", max_size=12), min_size=2, max_size=2), min_size=1, max_size=6), st.integers(20, 60)
-)
-def test_a_fitted_table_is_never_wider_than_its_room(columns: list[list[str]], width: int) -> None:
-    table = fitted([Column("key", ["x", "y"]), *(Column("c", cells, rank=1) for cells in columns)], width)
-    assert all(len(line) <= width for line in shown(table, width))
-
-
-def test_columns_without_content_are_left_out() -> None:
-    table = fitted([Column("a", ["1"]), Column("b", [""])], 80)
-    assert shown(table, 80) == ["a", "1"]
-
-
-def test_markup_in_cells_is_shown_as_it_is() -> None:
-    assert shown(fitted([Column("a", ["[red]x[/red]"])], 80), 80)[1] == "[red]x[/red]"
-
-
 def test_a_long_run_shows_its_beginning_and_its_newest_rounds() -> None:
     rounds = tuple(RoundRow(k, loss=1.0, accuracy=0.5, finished="t") for k in range(100))
     lines = shown(detail(page(RunSummary(rounds=rounds)), 80), 80)
@@ -135,12 +116,3 @@ def test_tls_without_client_certificates_is_said_aloud() -> None:
     assert "TLS without client certificates" in lines[1]
     lines = shown(detail(page(RunSummary(start={"tls": "1.3", "mutual_tls": True})), 160), 160)
     assert "local grid, mutual TLS 1.3, seed 0" in lines[1]
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_400, "99.4 kB"), (99_500, "100 kB"), (8_947_000, "8.9 MB"),
-     (999_499_999, "999 MB"), (999_500_000, "1.0 GB"), (5_000_000_000_000, "5000 GB")],
-)  # fmt: skip
-def test_sizes_read_as_people_say_them(size_bytes: int, text: str) -> None:
-    assert size_text(size_bytes) == text

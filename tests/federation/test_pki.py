@@ -7,7 +7,7 @@ from cryptography import x509
 
 from secure_fl.app.identity import Roster
 from secure_fl.errors import FederationError
-from secure_fl.federation.pki import CA_DAYS, LEAF_DAYS, RENEW_DAYS, provision, write_private
+from secure_fl.federation.pki import CA_DAYS, LEAF_DAYS, RENEW_DAYS, provision, revoke, write_private
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 PRIVATE = ("ca.key", "server.key", "tls.key", "node.key", "identity.key")
@@ -131,3 +131,15 @@ def test_a_secret_is_never_readable_by_others_even_if_the_file_was(tmp_path):
     path.chmod(0o644)
     write_private(path, b"new")
     assert path.read_bytes() == b"new" and stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_revoked_site_is_not_admitted_again_by_provisioning(folder):
+    provision(folder, sites=2, hosts=[], now=NOW)
+    revoke(folder, "site-1")
+    roster = provision(folder, sites=3, hosts=[], now=NOW).roster
+    assert [entry.name for entry in roster.first(3).entries] == ["site-0", "site-2"]
+
+
+def test_revoking_needs_a_roster(folder):
+    with pytest.raises(FederationError, match=r"roster\.json"):
+        revoke(folder, "site-0")

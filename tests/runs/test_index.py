@@ -180,6 +180,28 @@ def test_a_record_in_a_folder_with_another_name_is_damaged(make_record: Make, in
     assert (row.status, row.note.split()[-1]) == (DAMAGED, record.id)
 
 
+def test_a_record_whose_events_make_no_sense_does_not_hide_the_others(make_record: Make, index: RunIndex) -> None:
+    odd, fine = make_record(), make_record()
+    for number in (1, "two"):
+        odd.append("round-finished", round=number, loss=1.0, accuracy=0.5)
+    assert {row.id: row.status for row in index.list()} == {odd.id: DAMAGED, fine.id: "created"}
+
+
+def test_a_run_that_is_deleted_while_the_list_is_made_is_not_in_it(
+    make_record: Make, index: RunIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, fine = make_record(), make_record()
+    real = RunRecord.open
+
+    def open_late(folder: Path) -> RunRecord:
+        if folder == gone.folder:
+            shutil.rmtree(folder)
+        return real(folder)
+
+    monkeypatch.setattr(RunRecord, "open", open_late)
+    assert [row.id for row in index.list()] == [fine.id]
+
+
 def test_a_run_whose_process_died_is_interrupted_although_its_events_did_not_change(
     make_record: Make, index: RunIndex, play: Any, clock: Any
 ) -> None:
