@@ -7,7 +7,6 @@ site-3$      secure-fl federation site --kit ./site-3 --address fl.example.org:9
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -84,15 +83,11 @@ def site_command(
         "identity-key": str(kit / "identity.key"),
         **{key: value for key, value in own.items() if value},
     }
-    _quiet_flower()
+    from secure_fl.federation.quiet import quiet_flower
+
+    quiet_flower()
     from secure_fl.app.client_app import app as client_app
     from secure_fl.federation.site import SiteSettings, run_site
 
     current().note(f"{name} joins {address}; Ctrl-C leaves")
     run_site(SiteSettings(address=address, kit=str(kit), name=name, node_config=node_config), client_app)
-
-
-def _quiet_flower() -> None:
-    """No telemetry, no update check; must be set before Flower is imported."""
-    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")

@@ -25,6 +25,7 @@ from secure_fl.data import site_sizes
 from secure_fl.errors import FederationError
 from secure_fl.federation.pki import FederationKeys, provision
 from secure_fl.federation.processes import Child
+from secure_fl.federation.quiet import FLOWER_ENVIRONMENT
 from secure_fl.runs import RunRecord
 
 __all__ = ["deploy"]
@@ -175,9 +176,7 @@ def _environment(flower_home: Path, config: RunConfig) -> dict[str, str]:
     return {
         **os.environ,
         "FLWR_HOME": str(flower_home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        **FLOWER_ENVIRONMENT,
         "OMP_NUM_THREADS": str(config.threads),
         "PYTHONUNBUFFERED": "1",
     }

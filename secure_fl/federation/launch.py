@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from secure_fl.errors import ConfigError, FederationError, SecureFLError
+from secure_fl.federation.quiet import quiet_flower
 from secure_fl.runs import ResourceSampler, RunRecord
 
 __all__ = ["execute"]
@@ -20,6 +21,7 @@ def execute(record: RunRecord, home: Path) -> None:
     Raises:
         SecureFLError: the run failed, with the reason that its record states.
     """
+    quiet_flower()
     with record.driving():
         _drive(record, home)
 

@@ -15,6 +15,7 @@ from secure_fl.app.server_app import RUN_DIR_VARIABLE
 from secure_fl.app.server_app import app as server_app
 from secure_fl.errors import ConfigError
 from secure_fl.federation.local_grid import LocalGrid
+from secure_fl.federation.quiet import quiet_flower
 from secure_fl.runs import RunRecord
 
 __all__ = ["run_locally", "run_on_ray"]
@@ -47,14 +48,19 @@ def run_on_ray(record: RunRecord) -> None:
         ) from None
     from flwr.simulation import run_simulation
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # `run_simulation` is deprecated in favour of `flwr run`; it is the one entry that takes our objects.
+    # Importing Flower has set its own log level again.
+    quiet_flower()
     os.environ[RUN_DIR_VARIABLE] = str(record.folder)
     try:
         run_simulation(
             server_app=server_app,
             client_app=client_app,
             num_supernodes=record.config.sites,
-            backend_config={"client_resources": {"num_cpus": record.config.threads, "num_gpus": 0.0}},
+            backend_config={
+                "client_resources": {"num_cpus": record.config.threads, "num_gpus": 0.0},
+                "init_args": {"log_to_driver": False, "include_dashboard": False},
+            },
         )
     finally:
         del os.environ[RUN_DIR_VARIABLE]
