@@ -9,11 +9,10 @@ Each line of `resources.jsonl` is one sample:
     run_cpu_percent   this process and all its descendants, on the same scale
     run_memory_bytes  the same processes
 
-`run_memory_bytes` sums RSS − shared over the processes and adds the largest shared part once, so that
-libraries that all of them map are not counted over and over. The exact figure (USS) costs 13 ms a process
-with torch loaded, this one 0.03 ms (measured); it is high where two processes map different libraries less,
-and low where a forked child shares its parent's pages. The CPU time of a process that ends between two
-samples is lost from its last sample on.
+`run_memory_bytes` is the sum of the processes' proportional set sizes (PSS: a page that n processes share counts
+1/n for each), so that libraries and the pages that forked sites share are counted once. It costs 15 ms a process
+with torch loaded, so it is taken every five seconds and stands until the next time. Where the system knows no PSS
+(macOS), it is USS. The CPU time of a process that ends between two samples is lost from its last sample on.
 
 Figures are of this machine only; what remote sites use is in their replies (`reply-accepted`).
 """
@@ -40,6 +39,7 @@ _log = logging.getLogger(__name__)
 _FIRST_S = 0.1
 # CPU figures of a shorter interval are noise: process times tick in hundredths of a second.
 _SHORTEST_S = 0.05
+_MEMORY_PERIOD_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +57,26 @@ class Sample:
 class ProcessTree:
     """CPU seconds and memory of a process and all its descendants; they may die at any moment."""
 
-    def __init__(self, root_pid: int) -> None:
+    def __init__(self, root_pid: int, *, memory_period_s: float = _MEMORY_PERIOD_S) -> None:
         import psutil
 
         self._root = psutil.Process(root_pid)
         # By process (pid and birth time, so that a reused pid is another process), the CPU seconds seen.
         self._seen_s: dict[psutil.Process, float] = {}
+        self._memory_bytes, self._memory_period_s = 0, memory_period_s
+        self._memory_due_s = 0.0
         self.measure()
 
     def measure(self) -> tuple[float, int]:
-        """CPU seconds used since the last call, and memory in bytes now."""
-        used_s, private_bytes, shared_bytes = 0.0, 0, 0
-        seen_s: dict[psutil.Process, float] = {}
-        for process in self._processes():
-            usage = _usage(process)
-            if usage is None:
-                continue
-            seen_s[process], memory_bytes, shared = usage
-            used_s += max(0.0, seen_s[process] - self._seen_s.get(process, 0.0))
-            private_bytes += max(0, memory_bytes - shared)
-            shared_bytes = max(shared_bytes, shared)
+        """CPU seconds used since the last call, and memory in bytes, at most a memory period old."""
+        processes = self._processes()
+        seen_s = {process: used for process in processes if (used := _cpu_s(process)) is not None}
+        used_s = sum(max(0.0, used - self._seen_s.get(process, 0.0)) for process, used in seen_s.items())
         self._seen_s = seen_s
-        return used_s, private_bytes + shared_bytes
+        if time.monotonic() >= self._memory_due_s:
+            self._memory_bytes = sum(_memory_bytes(process) for process in processes)
+            self._memory_due_s = time.monotonic() + self._memory_period_s
+        return used_s, self._memory_bytes
 
     def _processes(self) -> list[psutil.Process]:
         import psutil
@@ -89,16 +87,26 @@ class ProcessTree:
             return []
 
 
-def _usage(process: psutil.Process) -> tuple[float, int, int] | None:
-    """CPU seconds, resident bytes and shared bytes; None when the process has just ended."""
+def _cpu_s(process: psutil.Process) -> float | None:
+    """CPU seconds of a process; None when it has just ended."""
     import psutil
 
     try:
-        with process.oneshot():
-            times, memory = process.cpu_times(), process.memory_info()
+        times = process.cpu_times()
     except psutil.Error:
         return None
-    return times.user + times.system, memory.rss, getattr(memory, "shared", 0)
+    return float(times.user + times.system)
+
+
+def _memory_bytes(process: psutil.Process) -> int:
+    """PSS, or USS where there is none; 0 when the process has just ended or may not be looked at."""
+    import psutil
+
+    try:
+        memory = process.memory_full_info()
+    except psutil.Error:
+        return 0
+    return int(getattr(memory, "pss", memory.uss))
 
 
 class ResourceSampler:

@@ -53,7 +53,7 @@ def worker(*, grandchild: bool = False) -> Iterator[Callable[[str], None]]:
 @pytest.mark.parametrize("grandchild", [False, True])
 def test_cpu_and_memory_of_descendants_count(grandchild: bool) -> None:
     with worker(grandchild=grandchild) as order:
-        tree = ProcessTree(os.getpid())
+        tree = ProcessTree(os.getpid(), memory_period_s=0.0)
         _, before_bytes = tree.measure()
         order("burn")
         order("hold")
@@ -64,7 +64,7 @@ def test_cpu_and_memory_of_descendants_count(grandchild: bool) -> None:
 
 def test_cpu_time_is_counted_once() -> None:
     with worker() as order:
-        tree = ProcessTree(os.getpid())
+        tree = ProcessTree(os.getpid(), memory_period_s=0.0)
         order("burn")
         tree.measure()
         used_s, _ = tree.measure()
@@ -72,7 +72,7 @@ def test_cpu_time_is_counted_once() -> None:
 
 
 def test_a_child_that_was_born_since_counts_from_its_birth() -> None:
-    tree = ProcessTree(os.getpid())
+    tree = ProcessTree(os.getpid(), memory_period_s=0.0)
     with worker() as order:
         order("burn")
         used_s, _ = tree.measure()
@@ -81,7 +81,7 @@ def test_a_child_that_was_born_since_counts_from_its_birth() -> None:
 
 def test_a_child_that_dies_is_no_trouble_and_never_counts_negative() -> None:
     with worker() as order:
-        tree = ProcessTree(os.getpid())
+        tree = ProcessTree(os.getpid(), memory_period_s=0.0)
         order("burn")
         tree.measure()
     used_s, memory_bytes = tree.measure()
@@ -90,12 +90,21 @@ def test_a_child_that_dies_is_no_trouble_and_never_counts_negative() -> None:
 
 
 def test_shared_memory_is_counted_once() -> None:
-    tree = ProcessTree(os.getpid())
+    tree = ProcessTree(os.getpid(), memory_period_s=0.0)
     with worker(), worker(), worker():
         _, together_bytes = tree.measure()
         resident = [psutil.Process().memory_info().rss]
         resident += [each.memory_info().rss for each in psutil.Process().children(recursive=True)]
     assert together_bytes < sum(resident)
+
+
+def test_memory_is_measured_once_a_period_because_it_is_dear() -> None:
+    tree = ProcessTree(os.getpid(), memory_period_s=3600.0)
+    _, before_bytes = tree.measure()
+    with worker() as order:
+        order("hold")
+        _, after_bytes = tree.measure()
+    assert before_bytes == after_bytes > 0
 
 
 def test_samples_have_the_documented_fields_in_ascending_time(tmp_path: Path) -> None:
