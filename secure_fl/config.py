@@ -100,9 +100,12 @@ class RunConfig:
     # training
     rounds: int = setting(6, "federated rounds", "training", low=1, high=100_000)
     local_epochs: int = setting(2, "passes over its images that a site makes in a round", "training", low=1, high=1000)
-    batch_size: int = setting(32, "images in a local step", "training", low=1, high=65536, unit="images")
+    batch_size: int = setting(16, "images in a local step", "training", low=1, high=65536, unit="images")
     lr: float = setting(0.02, "learning rate of local SGD", "training", low=1e-8, high=100.0)
     momentum: float = setting(0.9, "momentum of local SGD; starts anew each round", "training", low=0.0, high=0.9999)
+    grad_clip: float = setting(
+        1.0, "L2 norm to which a batch's gradient is scaled down; 0: no limit", "training", low=0.0, high=1e9
+    )
     weight_decay: float = setting(0.0, "L2 penalty of local SGD", "training", low=0.0, high=1.0)
     augment: str = setting(
         "none", "random changes of training images", "training", choices=("none", "flip", "flip-crop")

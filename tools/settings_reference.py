@@ -19,8 +19,10 @@ __all__ = ["main", "reference"]
 _HEAD = """# Settings
 
 Every setting of a run. Set one by its flag where `secure-fl run --help` shows one, by `-c key=value`, by the
-environment variable `SFL_KEY`, or in a TOML file given by `--config`. Precedence: flag, `-c`, environment, file, preset,
-default; `secure-fl config show --origin` says which one won. This page is made by `python -m tools.settings_reference`.
+environment variable `SFL_KEY`, or in a TOML file given by `--config`. Precedence: flag, `-c`, environment, file,
+preset, default; `secure-fl config show --origin` says which one won.
+
+This page is made by `python -m tools.settings_reference`.
 """
 
 

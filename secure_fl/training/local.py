@@ -56,6 +56,7 @@ class TrainSettings:
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             augment=config.augment,
+            grad_clip=config.grad_clip,
             device=config.device,
         )
 
