@@ -57,7 +57,7 @@ _MAX_OVERHEAD_S = 2.0
 _MAX_BYTES = 1.01  # of 4·d
 _BYTES_A_PARAMETER = 4
 # A median needs two rounds after the first; a run of ours takes seconds a round, stock's more than a minute.
-_ROUNDS, _QUICK_ROUNDS = 6, 4
+_ROUNDS, _QUICK_ROUNDS = 6, 3
 _STOCK_ROUNDS, _QUICK_STOCK_ROUNDS = 3, 1
 _AGGREGATIONS = 5
 # The line that a site logs after each message, secure_fl/federation/site.py.

@@ -44,7 +44,7 @@ class TrainSettings:
     weight_decay: float
     augment: str
     device: str
-    grad_clip: float = 0.0
+    grad_clip: float
 
     @classmethod
     def of(cls, config: RunConfig) -> TrainSettings:

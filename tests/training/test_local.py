@@ -22,7 +22,7 @@ from secure_fl.training.local import TrainResult, TrainSettings, train_locally
 
 SCALE = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 SETTINGS = TrainSettings(
-    epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.0, augment="flip-crop", device="cpu"
+    epochs=2, batch_size=8, lr=0.05, momentum=0.9, weight_decay=0.0, augment="flip-crop", device="cpu", grad_clip=0.0
 )
 LIGHT = ModelSpec(
     architecture="light_cnn",
@@ -233,6 +233,8 @@ def test_cuda_is_refused_where_there_is_none() -> None:
 
 
 def test_settings_are_those_of_the_run() -> None:
-    config = RunConfig(local_epochs=3, batch_size=7, lr=0.3, momentum=0.1, weight_decay=0.01, augment="flip")
-    expected = TrainSettings(3, 7, 0.3, 0.1, 0.01, "flip", "cpu")
+    config = RunConfig(
+        local_epochs=3, batch_size=7, lr=0.3, momentum=0.1, weight_decay=0.01, augment="flip", grad_clip=2.0
+    )
+    expected = TrainSettings(3, 7, 0.3, 0.1, 0.01, "flip", "cpu", 2.0)
     assert TrainSettings.of(config) == expected
