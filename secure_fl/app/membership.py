@@ -26,8 +26,6 @@ from secure_fl.errors import QuorumError
 __all__ = ["EventSink", "Member", "Membership"]
 
 _POLL_S = 0.1
-# A node that never answers the query is asked again, in case it was restarted meanwhile.
-_ASK_AGAIN_S = 60.0
 
 
 class EventSink(Protocol):
@@ -57,8 +55,8 @@ class Member:
 @dataclass(slots=True)
 class _Query:
     node_id: int
+    session: str
     nonce: str
-    asked_at: float
 
 
 class Membership:
@@ -80,7 +78,7 @@ class Membership:
         self._members: dict[int, Member] = {}
         self._online: dict[int, str] = {}
         self._queries: dict[str, _Query] = {}
-        self._refused: set[int] = set()
+        self._asked: set[tuple[int, str]] = set()
 
     def present(self) -> list[Member]:
         """The sites that are online and known, in the order of the roster."""
@@ -92,6 +90,7 @@ class Membership:
         for member in self.present():
             if self._online.get(member.node_id) != member.session:
                 del self._members[member.node_id]
+                self._asked.discard((member.node_id, member.session))
                 self._events.append("site-left", site=member.name)
         self._ask()
         self._hear()
@@ -117,14 +116,16 @@ class Membership:
             self._sleep(_POLL_S)
 
     def _ask(self) -> None:
-        now = self._clock()
-        asked = {query.node_id for query in self._queries.values() if now - query.asked_at < _ASK_AGAIN_S}
-        for node_id in sorted(set(self._online) - set(self._members) - asked - self._refused):
+        """Ask each connection once: a site may take minutes to load its images before it answers."""
+        for node_id, session in sorted(self._online.items()):
+            if (node_id, session) in self._asked:
+                continue
             nonce = secrets.token_hex(16)
             message = query_message(node_id, run=self._run, nonce=nonce, config=self._config)
             for message_id in self._grid.push_messages([message]):
                 if message_id:
-                    self._queries[message_id] = _Query(node_id, nonce, now)
+                    self._asked.add((node_id, session))
+                    self._queries[message_id] = _Query(node_id, session, nonce)
 
     def _hear(self) -> None:
         if not self._queries:
@@ -135,16 +136,18 @@ class Membership:
                 self._admit(query, reply)
 
     def _admit(self, query: _Query, reply: Message) -> None:
+        if self._online.get(query.node_id) != query.session:
+            return  # it connected anew since, and was asked again
         told = read_introduction(reply)
         if isinstance(told, Refusal):
-            self._refuse(query.node_id, f"node {query.node_id}", f"{told.reason}: {told.detail}")
+            self._refuse(f"node {query.node_id}", f"{told.reason}: {told.detail}")
             return
         entry = self._roster.by_name(told.site)
         reason = self._objection(told, query.nonce, entry)
         if reason or entry is None:
-            self._refuse(query.node_id, told.site, reason)
+            self._refuse(told.site, reason)
             return
-        self._members[query.node_id] = Member(entry, query.node_id, self._online.get(query.node_id, ""))
+        self._members[query.node_id] = Member(entry, query.node_id, query.session)
         self._events.append("site-joined", site=entry.name, index=entry.index, samples=told.samples, data=told.data)
 
     def _objection(self, told: Introduction, nonce: str, entry: RosterEntry | None) -> str:
@@ -162,8 +165,7 @@ class Membership:
             return "the signature does not fit the site's identity key"
         return ""
 
-    def _refuse(self, node_id: int, who: str, reason: str) -> None:
-        self._refused.add(node_id)
+    def _refuse(self, who: str, reason: str) -> None:
         self._events.append("site-refused", who=who, reason=reason)
 
 

@@ -78,15 +78,38 @@ def test_a_restarted_site_is_asked_again_even_if_it_was_never_seen_offline(membe
     assert [kind for kind, _ in events] == ["site-joined", "site-left", "site-joined"]
 
 
-def test_a_silent_node_is_asked_again_after_a_while_and_not_before(membership, grid, time):
+def test_a_slow_node_is_asked_once_and_again_only_when_it_connects_anew(membership, grid, events):
+    class Node:
+        node_id, last_activated_at = 7, "10:00"
+
     grid.handlers = {7: lambda message: None}
-    membership.refresh()
-    time.now = 30
-    membership.refresh()
+    grid.get_nodes = lambda: [Node]
+    for _ in range(3):
+        membership.refresh()
     assert len(grid.sent) == 1
-    time.now = 61
+    Node.last_activated_at = "10:05"
     membership.refresh()
     assert len(grid.sent) == 2
+    # The answer of the former connection comes at last: it is nobody's any more.
+    grid.deliver(grid.sent[0], introduce(1)(grid.sent[0]))
+    membership.refresh()
+    assert membership.present() == [] and len(events) == 0
+    grid.deliver(grid.sent[1], introduce(1)(grid.sent[1]))
+    membership.refresh()
+    assert [member.name for member in membership.present()] == ["site-1"]
+
+
+def test_a_refused_node_that_connects_anew_has_another_chance(membership, grid, events):
+    class Node:
+        node_id, last_activated_at = 7, "10:00"
+
+    grid.handlers = {7: failing(2, "DATA_INVALID: no images")}
+    grid.get_nodes = lambda: [Node]
+    membership.refresh()
+    grid.handlers = {7: introduce(1)}
+    assert names(membership) == []
+    Node.last_activated_at = "10:05"
+    assert names(membership) == ["site-1"] and len(events.of("site-refused")) == 1
 
 
 def test_waiting_ends_with_the_names_of_those_who_came(membership, grid, time):
