@@ -70,6 +70,11 @@ class Order:
     model: np.ndarray[Any, Any]
 
     @cached_property
+    def model_record(self) -> ArrayRecord:
+        """The model as Flower sends it; encoded and hashed once, and shared by the messages of a round."""
+        return ArrayRecord({"w": Array(self.model)})
+
+    @cached_property
     def model_sha256(self) -> str:
         """Digest of the model that goes out; hashed once however many sites answer."""
         return vector_sha256(self.model)
@@ -107,7 +112,7 @@ def order_message(node_id: int, order: Order, *, kind: str, ttl_s: float) -> Mes
     """A train or evaluate message for one node."""
     content = RecordDict(
         {
-            _MODEL: ArrayRecord({"w": Array(order.model)}),
+            _MODEL: order.model_record,
             _ORDER: ConfigRecord({"run": order.run, "round": order.round, "spec": order.spec_digest}),
             _CONFIG: _config_record(order.config),
         }

@@ -73,7 +73,7 @@ class SiteGate:
             self._on_refusal(refusal)
             await _answer(send, refusal.status, refusal.reason)
             return
-        await self._app(scope, receive, self._watched(scope, send))
+        await self._app(scope, await _whole_body(receive), self._watched(scope, send))
 
     def _judge(self, scope: Scope) -> Refusal | None:
         path, headers = scope["path"], dict(scope["headers"])
@@ -138,7 +138,7 @@ class InnerGate:
         given = dict(scope["headers"]).get(CONTROL_HEADER.encode(), b"")
         trusted = hmac.compare_digest(given, self._secret)
         if path == "/health" or path.startswith("/v1/runtime/") or (path.startswith("/v1/control/") and trusted):
-            await self._app(scope, receive, send)
+            await self._app(scope, await _whole_body(receive), send)
         else:
             await _answer(send, 403, "closed")
 
@@ -163,6 +163,27 @@ def _node_key(headers: dict[bytes, bytes]) -> bytes:
 def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else "unknown peer"
+
+
+async def _whole_body(receive: Receive) -> Receive:
+    """`receive` that hands the request's body over in one piece.
+
+    Flower's application has ten layers of middleware, and each of them passes on every piece: a chunk of
+    5 MiB comes in eighty pieces. The outer gate has bounded the length before this reads it.
+    """
+    pieces, message = [], await receive()
+    while message["type"] == "http.request":
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            message = {"type": "http.request", "body": b"".join(pieces), "more_body": False}
+            break
+        message = await receive()
+    ready = [message]
+
+    async def replaying() -> MutableMapping[str, Any]:
+        return ready.pop() if ready else await receive()
+
+    return replaying
 
 
 async def _answer(send: Send, status: int, reason: str) -> None:

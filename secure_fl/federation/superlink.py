@@ -35,6 +35,12 @@ __all__ = ["SuperLinkSettings", "main"]
 
 logger = logging.getLogger("secure_fl.superlink")
 
+# Layers of Flower's application that do nothing here (event logs, licences and traces of its enterprise
+# edition) and cost a task each on every request. Authentication and translation stay.
+IDLE_MIDDLEWARE = frozenset(
+    {"ControlLicenseMiddleware", "ControlEventLogMiddleware", "FleetEventLogMiddleware", "RuntimeTracingMiddleware"}
+)
+
 # Refusals that are worth an event each; a flood of them must not fill the run record.
 _MAX_REFUSALS = 200
 
@@ -197,7 +203,11 @@ def _flower_app(settings: SuperLinkSettings, inner_port: int) -> Any:
         isolation=ISOLATION_MODE_PROCESS,
         runtime_dependency_install=False,
     )
-    return create_app(config, SuperLinkLifespan)
+    app = create_app(config, SuperLinkLifespan)
+    app.user_middleware = [
+        each for each in app.user_middleware if getattr(each.cls, "__name__", "") not in IDLE_MIDDLEWARE
+    ]
+    return app
 
 
 async def _serve(settings: SuperLinkSettings, refusals: _RefusalLog, report: Callable[[dict[str, Any]], None]) -> None:

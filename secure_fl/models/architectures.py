@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
+from torchvision.models.mobilenetv2 import InvertedResidual
 
 from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
@@ -203,6 +204,10 @@ def _mobilenet(spec: ModelSpec) -> nn.Module:
     for each in model.modules():
         if isinstance(each, (nn.ReLU6, nn.Dropout)):
             each.inplace = False
+        if isinstance(each, InvertedResidual) and each.use_res_connect:
+            # Goyal et al. 2017, section 5.1: each residual branch starts as nothing, so that a deep network
+            # begins as a shallow one; without it the first rounds of a federation are lost.
+            nn.init.zeros_(each.conv[-1].weight)
     return model
 
 

@@ -23,7 +23,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from secure_fl.federation import gate
-from secure_fl.federation.superlink import _ReportingLoop
+from secure_fl.federation.superlink import IDLE_MIDDLEWARE, _ReportingLoop
 
 
 def parameters(function: object) -> list[str]:
@@ -107,6 +107,28 @@ def test_the_serverapp_runner_and_its_grid_are_as_we_call_them():
         "runtime_dependency_install",
     ]
     assert callable(HttpGrid.get_nodes) and TaskType.SERVER_APP == "flwr-serverapp"
+
+
+def test_the_layers_of_the_superlinks_application_are_those_that_we_know():
+    from flwr.superlink.main import _get_middleware
+
+    names = [each.cls.__name__ for each in _get_middleware()]
+    kept = [name for name in names if name not in IDLE_MIDDLEWARE]
+    assert kept == [
+        "ControlSensitiveResponseMiddleware",
+        "BaseHTTPMiddleware",
+        "ControlAuthenticationMiddleware",
+        "ProtobufTranslationMiddleware",
+        "NodeAuthMiddleware",
+    ]
+    assert set(names) >= IDLE_MIDDLEWARE
+
+
+def test_the_grid_pulls_objects_through_the_name_that_we_replace():
+    from flwr.superlink.grid import http_grid
+
+    assert http_grid.pull_objects is inflatable_utils.pull_objects
+    assert {"initial_backoff", "backoff_cap"} <= set(parameters(inflatable_utils.pull_objects))
 
 
 def test_the_gate_reads_the_header_in_which_flower_names_the_node_key():

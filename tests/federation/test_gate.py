@@ -19,10 +19,11 @@ class Flower:
     """The application behind the gate: answers with a fixed status and remembers that it was reached."""
 
     def __init__(self, status: int = 200) -> None:
-        self.status, self.reached = status, []
+        self.status, self.reached, self.messages = status, [], []
 
     async def __call__(self, scope, receive, send) -> None:
         self.reached.append(scope["path"])
+        self.messages = [await receive(), await receive()]
         await send({"type": "http.response.start", "status": self.status, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
 
@@ -42,7 +43,16 @@ def ask(
         "client": ("192.0.2.7", 4711),
         "state": {"peer_certificate": certificate},
     }
-    asyncio.run(gate(scope, None, send))
+    arriving = [
+        {"type": "http.request", "body": b"first ", "more_body": True},
+        {"type": "http.request", "body": b"last", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive():
+        return arriving.pop(0)
+
+    asyncio.run(gate(scope, receive, send))
     return sent[0]["status"], sent[1]["body"]
 
 
@@ -150,3 +160,29 @@ def test_the_inner_gate_wants_the_launchers_secret_for_control(path, secret, exp
     gate = InnerGate(flower := Flower(), control_secret="right")
     assert ask(gate, path, {CONTROL_HEADER.encode(): secret})[0] == expected
     assert bool(flower.reached) is (expected == 200)
+
+
+def test_flower_gets_a_request_body_in_one_piece_and_then_what_else_comes(keys):
+    flower = Flower()
+    gate, _ = site_gate(keys, flower)
+    entry = keys.roster.entries[0]
+    ask(gate, "/v1/fleet/push-object", node_header(entry), entry.certificate_sha256)
+    assert flower.messages == [
+        {"type": "http.request", "body": b"first last", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+
+
+def test_a_peer_that_leaves_in_the_middle_of_its_request_is_passed_on_as_such(keys):
+    flower = Flower()
+    gate = InnerGate(flower, control_secret="s")
+    arriving = [{"type": "http.request", "body": b"half", "more_body": True}] + [{"type": "http.disconnect"}] * 2
+
+    async def receive():
+        return arriving.pop(0)
+
+    async def send(message) -> None:
+        pass
+
+    asyncio.run(gate({"type": "http", "path": "/v1/runtime/push-object", "headers": []}, receive, send))
+    assert flower.messages == [{"type": "http.disconnect"}] * 2

@@ -211,3 +211,13 @@ def test_the_spec_of_the_light_cnn_ignores_stem_and_width() -> None:
 def test_an_impossible_spec_is_refused_by_name(changes: dict[str, object], culprit: str) -> None:
     with pytest.raises(ConfigError, match=culprit):
         replace(SPEC, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("norm", ["group", "batch", "frozen-batch"])
+def test_every_residual_branch_starts_as_nothing(norm: str) -> None:
+    from torchvision.models.mobilenetv2 import InvertedResidual
+
+    model = build_model(replace(SPEC, norm=norm), seed=0)
+    blocks = [each for each in model.modules() if isinstance(each, InvertedResidual) and each.use_res_connect]
+    assert len(blocks) == 10
+    assert all(not each.conv[-1].weight.any() for each in blocks)
