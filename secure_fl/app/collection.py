@@ -21,8 +21,8 @@ from secure_fl.app.messages import Order, Update, order_message, payload_bytes, 
 
 __all__ = ["Collector", "RoundReplies", "weight_of"]
 
-# A poll costs about 30 ms of CPU, which training could use: the longer a round lasts, the rarer we ask.
-_POLL_S, _POLL_MAX_S, _POLL_SHARE = 0.1, 1.0, 0.02
+# A poll costs some milliseconds of CPU, which training could use: the longer a round lasts, the rarer we ask.
+_POLL_S, _POLL_MAX_S, _POLL_SHARE = 0.1, 0.5, 0.02
 # Flower's error codes for a node that is gone and for objects that never arrived.
 _UNREACHABLE_CODES = frozenset(
     {

@@ -73,7 +73,10 @@ class SiteGate:
             self._on_refusal(refusal)
             await _answer(send, refusal.status, refusal.reason)
             return
-        await self._app(scope, await _whole_body(receive), self._watched(scope, send))
+        if scope["path"] == "/health":
+            await self._app(scope, receive, send)
+        else:
+            await self._app(scope, await _whole_body(receive), self._watched(scope, send))
 
     def _judge(self, scope: Scope) -> Refusal | None:
         path, headers = scope["path"], dict(scope["headers"])
@@ -84,12 +87,7 @@ class SiteGate:
             return Refusal(peer, f"route {path} is closed to remote peers", 403)
         if path in _SELF_SERVICE:
             return Refusal(peer, "sites are registered by the coordinator only", 403)
-        length = headers.get(b"content-length", b"")
-        if not length.isdigit():
-            return Refusal(peer, "a request without a content length", 411)
-        if int(length) > MAX_REQUEST_BYTES:
-            return Refusal(peer, f"a request of {int(length)} bytes; the limit is {MAX_REQUEST_BYTES}", 413)
-        return self._judge_identity(scope, headers, peer)
+        return _judge_length(headers, peer) or self._judge_identity(scope, headers, peer)
 
     def _judge_identity(self, scope: Scope, headers: dict[bytes, bytes], peer: str) -> Refusal | None:
         certificate = scope.get("state", {}).get("peer_certificate")
@@ -109,8 +107,6 @@ class SiteGate:
 
     def _watched(self, scope: Scope, send: Send) -> Send:
         """`send` that also reports when Flower itself refuses the node."""
-        if scope["path"] == "/health":
-            return send
 
         async def watching(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start" and message["status"] in _FLOWER_SAYS:
@@ -137,10 +133,14 @@ class InnerGate:
         path = scope["path"]
         given = dict(scope["headers"]).get(CONTROL_HEADER.encode(), b"")
         trusted = hmac.compare_digest(given, self._secret)
-        if path == "/health" or path.startswith("/v1/runtime/") or (path.startswith("/v1/control/") and trusted):
-            await self._app(scope, await _whole_body(receive), send)
-        else:
+        if path == "/health":
+            await self._app(scope, receive, send)
+        elif not (path.startswith("/v1/runtime/") or (path.startswith("/v1/control/") and trusted)):
             await _answer(send, 403, "closed")
+        elif refusal := _judge_length(dict(scope["headers"]), "loopback"):
+            await _answer(send, refusal.status, refusal.reason)
+        else:
+            await self._app(scope, await _whole_body(receive), send)
 
 
 def node_key_pem(entry: RosterEntry) -> bytes:
@@ -165,11 +165,21 @@ def _peer(scope: Scope) -> str:
     return str(client[0]) if client else "unknown peer"
 
 
+def _judge_length(headers: dict[bytes, bytes], peer: str) -> Refusal | None:
+    """Only requests of a known and honest length get any further; what comes after is held in memory."""
+    length = headers.get(b"content-length", b"")
+    if not length.isdigit():
+        return Refusal(peer, "a request without a content length", 411)
+    if int(length) > MAX_REQUEST_BYTES:
+        return Refusal(peer, f"a request of {int(length)} bytes; the limit is {MAX_REQUEST_BYTES}", 413)
+    return None
+
+
 async def _whole_body(receive: Receive) -> Receive:
     """`receive` that hands the request's body over in one piece.
 
     Flower's application has ten layers of middleware, and each of them passes on every piece: a chunk of
-    5 MiB comes in eighty pieces. The outer gate has bounded the length before this reads it.
+    5 MiB comes in eighty pieces. `_judge_length` comes first; uvicorn reads no more than the declared length.
     """
     pieces, message = [], await receive()
     while message["type"] == "http.request":

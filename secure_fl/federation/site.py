@@ -27,9 +27,9 @@ logger = logging.getLogger("secure_fl.site")
 # A ClientApp, or anything that is called like one.
 MessageApp = Callable[[Message, Context], Message]
 
-# A poll costs about 30 ms of CPU at both ends, which other sites on this machine could use to train: the
-# longer nothing has come, the rarer we ask.
-_POLL_S, _POLL_MAX_S, _POLL_SHARE = 0.1, 1.0, 0.05
+# A poll costs some milliseconds of CPU at both ends, which other sites on this machine could use to train:
+# the longer nothing has come, the rarer we ask.
+_POLL_S, _POLL_MAX_S, _POLL_SHARE = 0.1, 0.5, 0.04
 # Twice the heartbeat interval after which Flower gives a dead predecessor up, and a little more.
 _JOIN_PATIENCE_S = 30.0
 

@@ -184,5 +184,19 @@ def test_a_peer_that_leaves_in_the_middle_of_its_request_is_passed_on_as_such(ke
     async def send(message) -> None:
         pass
 
-    asyncio.run(gate({"type": "http", "path": "/v1/runtime/push-object", "headers": []}, receive, send))
+    headers = [(b"content-length", b"8")]
+    asyncio.run(gate({"type": "http", "path": "/v1/runtime/push-object", "headers": headers}, receive, send))
     assert flower.messages == [{"type": "http.disconnect"}] * 2
+
+
+@pytest.mark.parametrize(("length", "status"), [(str(MAX_REQUEST_BYTES + 1), 413), ("", 411)])
+def test_the_inner_gate_bounds_requests_too(length, status):
+    gate = InnerGate(flower := Flower(), control_secret="s")
+    assert ask(gate, "/v1/runtime/push-object", {b"content-length": length.encode()})[0] == status
+    assert flower.reached == []
+
+
+def test_a_body_sent_to_health_is_not_kept_in_memory(keys):
+    gate, _ = site_gate(keys, flower := Flower())
+    ask(gate, "/health")
+    assert flower.messages[0] == {"type": "http.request", "body": b"first ", "more_body": True}

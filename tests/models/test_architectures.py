@@ -219,5 +219,4 @@ def test_every_residual_branch_starts_as_nothing(norm: str) -> None:
 
     model = build_model(replace(SPEC, norm=norm), seed=0)
     blocks = [each for each in model.modules() if isinstance(each, InvertedResidual) and each.use_res_connect]
-    assert len(blocks) == 10
-    assert all(not each.conv[-1].weight.any() for each in blocks)
+    assert blocks and all(not each.conv[-1].weight.any() for each in blocks)
