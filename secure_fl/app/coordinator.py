@@ -205,7 +205,9 @@ class _Run:
         self, number: int, vector: Vector, replies: RoundReplies | None, began: float, step: Vector | None = None
     ) -> None:
         """Evaluate, save, and only then say that the round is complete."""
+        evaluating = time.monotonic()
         self.measured = self.bench.measure(vector)
+        evaluate_s = time.monotonic() - evaluating
         checkpoint = self.record.save_checkpoint(number, vector, self.bench.vector_spec.digest)
         accepted = replies.accepted if replies else []
         weights = [weight_of(*pair) for pair in accepted]
@@ -219,6 +221,7 @@ class _Run:
             per_class_accuracy=list(self.measured.per_class_accuracy),
             samples=self.measured.samples,
             seconds=round(time.monotonic() - began, 3),
+            evaluate_s=round(evaluate_s, 3),
             train_loss=sum(w * loss for w, loss in known) / sum(w for w, _ in known) if known else None,
             bytes_up=replies.bytes_up if replies else 0,
             bytes_down=replies.bytes_down if replies else 0,
