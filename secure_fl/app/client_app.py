@@ -33,7 +33,7 @@ from secure_fl.app.messages import (
 from secure_fl.config import RunConfig
 from secure_fl.data import SiteData, load_site
 from secure_fl.errors import ConfigError, FederationError
-from secure_fl.models import ModelSpec, VectorSpec, flatten, initial_model, unflatten
+from secure_fl.models import ModelSpec, VectorSpec, build_model, flatten, initial_model, unflatten
 from secure_fl.training.device import configure_torch
 from secure_fl.training.evaluation import Evaluation, evaluate
 from secure_fl.training.local import TrainSettings, train_locally
@@ -173,8 +173,9 @@ def _model_for(order: Order, config: RunConfig, data: SiteData) -> nn.Module:
 
 @lru_cache(maxsize=2)
 def _model(config: RunConfig, spec: ModelSpec) -> tuple[nn.Module, VectorSpec]:
-    """One model a process, overwritten each round; fixed statistics come from our own weights file."""
-    model = initial_model(config, spec)
+    """One model a process, overwritten each round. Fixed statistics, which do not travel, come from our own
+    copy of the weights file; no other norm needs it here."""
+    model = initial_model(config, spec) if spec.norm == "frozen-batch" else build_model(spec, seed=0)
     return model, VectorSpec.of(model)
 
 

@@ -59,7 +59,6 @@ class SuperLinkSettings:
     allow_stock: bool
     control_secret: str
     superexec_secret: str
-    keylog: str = ""
 
 
 class _PeerProtocol(HttpToolsProtocol):
@@ -144,8 +143,6 @@ def _tls(settings: SuperLinkSettings, *, outer: bool) -> Callable[[Any, Any], ss
         if outer:
             context.verify_mode = ssl.CERT_OPTIONAL if settings.allow_stock else ssl.CERT_REQUIRED
             context.load_verify_locations(settings.ca)
-        if settings.keylog:
-            context.keylog_filename = settings.keylog
         return context
 
     return make

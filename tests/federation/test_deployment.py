@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,14 @@ from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.runs import RunRecord
 from tests.federation.adversaries import TAMPERS, Gated, Tampering, honest, raising
 from tests.federation.conftest import Federation, MakeRecord
+
+LAUNCH = """
+import sys
+from pathlib import Path
+from secure_fl.federation.launch import execute
+from secure_fl.runs import RunRecord
+execute(RunRecord.open(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
 
 Federate = Callable[..., Federation]
 
@@ -139,6 +149,27 @@ def test_a_killed_and_a_hanging_site_cost_one_time_limit_and_both_come_back(fede
     assert final(running.record)["status"] == "interrupted"
     # The hanging site cost one time limit, not one in each round.
     assert len(running.find("reply-missing", site="site-3")) == 1
+
+
+def test_a_launcher_that_is_killed_leaves_no_process_and_its_run_resumes_to_the_same_model(
+    make_record: MakeRecord, home: Path
+):
+    record, local = make_record("grid=deployment", "rounds=8"), make_record("grid=local", "rounds=8")
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(record.folder), str(home)])
+    reader, done = record.follow(), 0
+    while done < 2:
+        assert launcher.poll() is None
+        done += sum(event.kind == "round-finished" for event in reader.poll())
+    children = psutil.Process(launcher.pid).children(recursive=True)
+    os.kill(launcher.pid, signal.SIGKILL)
+    launcher.wait()
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert len(gone) >= 6 and alive == []
+    assert record.status() == "interrupted"
+    execute(record, home)
+    execute(local, home)
+    assert final(record)["model_sha256"] == final(local)["model_sha256"]
+    record.verify()
 
 
 def test_too_few_usable_replies_end_the_run_with_the_reason_and_keep_what_is_saved(federate: Federate):
