@@ -5,7 +5,7 @@ The core has no I/O (`events`: the hash chain; `rounds`: events to rows); files 
 Importing this package loads no numpy, psutil, sqlite or matplotlib.
 """
 
-from secure_fl.runs.checkpoints import Checkpoint, vector_sha256
+from secure_fl.runs.checkpoints import Checkpoint
 from secure_fl.runs.eventlog import EventLog, EventReader
 from secure_fl.runs.events import Event
 from secure_fl.runs.record import RunRecord
@@ -26,5 +26,4 @@ __all__ = [
     "RunSummary",
     "SiteRow",
     "Verification",
-    "vector_sha256",
 ]

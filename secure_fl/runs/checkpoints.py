@@ -21,7 +21,7 @@ from secure_fl.runs.atomic import write_atomic
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Checkpoint", "checkpoint_path", "decode_checkpoint", "encode_checkpoint", "vector_sha256"]
+__all__ = ["Checkpoint", "checkpoint_path", "decode_checkpoint", "encode_checkpoint"]
 
 FOLDER = "checkpoints"
 
@@ -117,8 +117,3 @@ def decode_checkpoint(data: bytes, *, name: str) -> tuple[np.ndarray, dict[str, 
     if vector is None or not named or vector.dtype.name != "float32" or vector.ndim != 1:
         raise ModelFileError(f"{name} is not a checkpoint", why="it does not hold one float32 vector `w` of a run")
     return vector, metadata
-
-
-def vector_sha256(vector: np.ndarray) -> str:
-    """SHA-256 in hex of the numbers alone (little-endian float32): equal models of two runs agree in it."""
-    return hashlib.sha256(vector.astype("<f4", copy=False).tobytes()).hexdigest()
