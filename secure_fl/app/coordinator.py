@@ -9,6 +9,7 @@ a round is derived from (seed, round, site), it ends in the model of an uninterr
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ from secure_fl.models import (
     unflatten,
 )
 from secure_fl.runs import RunRecord
-from secure_fl.training.device import configure_torch
+from secure_fl.training.device import configure_torch, torch_threads
 from secure_fl.training.evaluation import Evaluation, evaluate
 
 __all__ = ["coordinate"]
@@ -55,6 +56,7 @@ class _Bench:
     test: ImageSet
     normalisation: Normalisation
     device: str
+    threads: int
 
     @classmethod
     def of(cls, config: RunConfig) -> _Bench:
@@ -62,11 +64,15 @@ class _Bench:
         test, normalisation = load_test(config)
         spec = ModelSpec.of(config, classes=len(test.classes), image_size_px=test.images.shape[1])
         model = initial_model(config, spec)
-        return cls(model, spec, VectorSpec.of(model), test, normalisation, config.device)
+        # Between rounds the sites of this machine wait for us, so we may use their cores too. On the local grid
+        # other runs may be training beside this one.
+        threads = max(config.threads, os.cpu_count() or 1) if config.grid == "deployment" else config.threads
+        return cls(model, spec, VectorSpec.of(model), test, normalisation, config.device, threads)
 
     def measure(self, vector: Vector) -> Evaluation:
         unflatten(vector, self.model)
-        return evaluate(self.model, self.test, self.normalisation, device=self.device)
+        with torch_threads(self.threads):
+            return evaluate(self.model, self.test, self.normalisation, device=self.device)
 
 
 def coordinate(grid: Grid, record: RunRecord, roster: Roster, aggregator: Aggregator, *, facts: dict[str, Any]) -> None:

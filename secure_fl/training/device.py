@@ -7,12 +7,14 @@ are split by thread, and kernels are chosen by instruction set.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from secure_fl.errors import ConfigError
 
-__all__ = ["configure_torch", "usable_device"]
+__all__ = ["configure_torch", "torch_threads", "usable_device"]
 
 
 def configure_torch(threads: int, device: str) -> torch.device:
@@ -47,3 +49,14 @@ def usable_device(device: str) -> torch.device:
             fix="give --device cpu, or install a CUDA build of PyTorch and a driver",
         )
     return torch.device(device)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Use `count` CPU threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from secure_fl.errors import ConfigError
-from secure_fl.training.device import configure_torch, usable_device
+from secure_fl.training.device import configure_torch, torch_threads, usable_device
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +37,11 @@ def test_cuda_is_refused_where_there_is_none(ask: object) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_is_found_where_there_is_one() -> None:
     assert usable_device("cuda").type == "cuda"
+
+
+def test_threads_are_as_many_as_asked_inside_the_block_and_as_before_after_it() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), torch_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before
