@@ -124,6 +124,7 @@ class _Deployment:
                 "address": f"127.0.0.1:{inner_port}",
                 "ca": str(self.keys.ca_certificate),
                 "superexec_secret": superexec_secret,
+                "upload_timeout_s": self.record.config.round_timeout_s / 4,
                 "environ": {
                     "SECURE_FL_RUN_DIR": str(self.record.folder),
                     "SECURE_FL_ROSTER": str(self.roster_file),

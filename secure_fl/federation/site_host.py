@@ -124,8 +124,16 @@ def _run_server(order: dict[str, Any]) -> int:
     from flwr.superlink.runtime.run_serverapp import run_serverapp
 
     os.environ.update(order["environ"])
-    # A reply is announced before its objects have arrived. Flower waits a second before it looks again.
-    setattr(http_grid, "pull_objects", functools.partial(pull_objects, initial_backoff=0.05, backoff_cap=0.25))  # noqa: B010
+    # A reply is announced before its objects have arrived. Flower waits a second before it looks again, and
+    # for minutes if they never come: a site that dies (or stops) in its upload would hold up all others.
+    patient = functools.partial(
+        pull_objects,
+        initial_backoff=0.05,
+        backoff_cap=0.25,
+        max_tries_per_object=None,
+        max_time=order["upload_timeout_s"],
+    )
+    setattr(http_grid, "pull_objects", patient)  # noqa: B010
     certificates = Path(order["ca"]).read_bytes()
     token = _acquire(order["address"], certificates, order["superexec_secret"].encode())
     try:

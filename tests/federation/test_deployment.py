@@ -11,12 +11,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from flwr.app import Context, Message, MessageType, RecordDict
+from flwr.app import Array, Context, Message, MessageType, RecordDict
+from flwr.supercore.inflatable.inflatable_utils import push_objects
 
 from secure_fl.app.coordinator import coordinate
 from secure_fl.app.identity import open_roster
 from secure_fl.app.strategy import FedAvg
 from secure_fl.errors import QuorumError
+from secure_fl.federation import fleet
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.runs import RunRecord
@@ -26,6 +28,7 @@ from tests.federation.conftest import Federation, MakeRecord
 LAUNCH = """
 import sys
 from pathlib import Path
+from secure_fl.federation import fleet
 from secure_fl.federation.launch import execute
 from secure_fl.runs import RunRecord
 execute(RunRecord.open(Path(sys.argv[1])), Path(sys.argv[2]))
@@ -149,6 +152,22 @@ def test_a_killed_and_a_hanging_site_cost_one_time_limit_and_both_come_back(fede
     assert final(running.record)["status"] == "interrupted"
     # The hanging site cost one time limit, not one in each round.
     assert len(running.find("reply-missing", site="site-3")) == 1
+
+
+def test_a_site_that_announces_an_update_and_never_sends_it_cannot_hold_up_the_round(
+    federate: Federate, monkeypatch: pytest.MonkeyPatch
+):
+    def all_but_updates(objects, **rest):
+        if not any(isinstance(each, Array) for each in objects.values()):
+            push_objects(objects, **rest)
+
+    monkeypatch.setattr(fleet, "push_objects", all_but_updates)  # of the sites in this process only
+    running = federate("sites=3", "remote-sites=1", "rounds=1", "round-timeout-s=20", "quorum=0.6")
+    running.join(2, honest)
+    running.result(120)
+    assert running.find("round-finished", round=1)[0]["accepted"] == ["site-0", "site-1"]
+    assert running.find("reply-missing", round=1, site="site-2", reason="unreachable")
+    assert running.find("round-finished", round=1)[0]["seconds"] < 20
 
 
 def test_a_launcher_that_is_killed_leaves_no_process_and_its_run_resumes_to_the_same_model(

@@ -128,7 +128,9 @@ def test_the_grid_pulls_objects_through_the_name_that_we_replace():
     from flwr.superlink.grid import http_grid
 
     assert http_grid.pull_objects is inflatable_utils.pull_objects
-    assert {"initial_backoff", "backoff_cap"} <= set(parameters(inflatable_utils.pull_objects))
+    assert {"initial_backoff", "backoff_cap", "max_time", "max_tries_per_object"} <= set(
+        parameters(inflatable_utils.pull_objects)
+    )
 
 
 def test_the_gate_reads_the_header_in_which_flower_names_the_node_key():
