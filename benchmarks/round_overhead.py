@@ -7,12 +7,12 @@ the overhead of a round, its wall time minus the slowest site's own compute, has
 machine, and each site sends and receives at most 1.01 times the 4·d bytes of the model in a round.
 
 What the clocks cover
-  whole round  Ours only, `seconds` of the event `round-finished`: choice of sites, sending, collecting, judging,
-               aggregation, evaluation of the new model on the coordinator's test images, and the checkpoint on
-               disk. The bar holds for this, the longest that can be called a round.
-  training     What both sides do: from the first order to the next model. Stock: `configure_train` to the end of
-               `aggregate_train`. Ours: the event `round-started` to the last `reply-accepted`, plus the time that
-               the same aggregation of as many vectors takes here, because the events do not tell its end.
+  round        From the first order to the next model: choice of sites, sending, collecting, judging, aggregation.
+               Ours is `seconds` of the event `round-finished`; it has in it the evaluation and the checkpoint of
+               the round before, which the coordinator does while the sites begin to train, so that rounds follow
+               one another without a gap and nothing is left out but the last evaluation of a run. On this one
+               machine it takes cores from the sites, so part of its time is in their compute. Stock:
+               `configure_train` to the end of `aggregate_train`; it is told to evaluate nothing.
   compute      The longest wall time that one site spends in its own train function: from its call, the message
                being at hand, to the trained arrays, under the contention of all sites on this machine's cores.
                Stock starts a process for each message and builds data and model anew in it: that is in its
@@ -34,18 +34,14 @@ import re
 import statistics
 import sys
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.report import Report, finish, note, parser, summary
 from benchmarks.stock_flower.job import job
 from benchmarks.stock_flower.measure import StockRound, measure_stock
-from secure_fl.app.strategy import FedAvg
 from secure_fl.config_sources import ResolvedConfig
 from secure_fl.federation.launch import execute
 from secure_fl.runs import RunRecord
@@ -59,7 +55,6 @@ _BYTES_A_PARAMETER = 4
 # A median needs two rounds after the first; a run of ours takes seconds a round, stock's more than a minute.
 _ROUNDS, _QUICK_ROUNDS = 6, 3
 _STOCK_ROUNDS, _QUICK_STOCK_ROUNDS = 3, 1
-_AGGREGATIONS = 5
 # The line that a site logs after each message, secure_fl/federation/site.py.
 _TRAIN_LINE = re.compile(
     r" train (\d+): computed [\d.]+ s, received (\d+) bytes, sent (\d+) bytes; "
@@ -76,8 +71,7 @@ class OurRound:
     """
 
     round: int
-    whole_s: float
-    training_s: float
+    seconds: float
     slowest_site_compute_s: float
     site_received_bytes: int
     site_sent_bytes: int
@@ -85,13 +79,8 @@ class OurRound:
 
     @property
     def overhead_s(self) -> float:
-        """What is left of the whole round without the slowest site's own work."""
-        return self.whole_s - self.slowest_site_compute_s
-
-    @property
-    def training_overhead_s(self) -> float:
-        """The same of the part that stock Flower does too."""
-        return self.training_s - self.slowest_site_compute_s
+        """What is left of the round without the slowest site's own work."""
+        return self.seconds - self.slowest_site_compute_s
 
 
 @dataclass(frozen=True)
@@ -157,31 +146,25 @@ def measure_ours(rounds: int, sites: int) -> tuple[list[OurRound], int]:
         events = record.events()
         logs = [path.read_text(encoding="utf-8") for path in (record.folder / "logs").glob("site-[0-9]*.log")]
     parameters = next(int(each["parameters"]) for each in events if each.kind == "run-started")
-    done = rounds_of(events, site_bytes(logs), aggregation_s=_aggregation_s(sites, parameters))
+    done = rounds_of(events, site_bytes(logs))
     for each in done:
-        note(f"ours: round {each.round} of {rounds}, {each.whole_s:.1f} s, of it overhead {each.overhead_s:.1f} s")
+        note(f"ours: round {each.round} of {rounds}, {each.seconds:.1f} s, of it overhead {each.overhead_s:.1f} s")
     return done, parameters
 
 
-def rounds_of(events: Sequence[Event], traffic: dict[int, list[SiteBytes]], *, aggregation_s: float) -> list[OurRound]:
+def rounds_of(events: Sequence[Event], traffic: dict[int, list[SiteBytes]]) -> list[OurRound]:
     """The rows of a finished run, from its events and from what its sites counted in each round."""
-    started_s: dict[int, float] = {}
-    accepted_s: dict[int, float] = {}
     compute_s: dict[int, list[float]] = defaultdict(list)
     done = []
     for event in events:
         number = event.get("round")
-        if event.kind == "round-started":
-            started_s[number] = event.epoch_s
-        elif event.kind == "reply-accepted":
-            accepted_s[number] = event.epoch_s
+        if event.kind == "reply-accepted":
             compute_s[number].append(event["compute_s"])
         elif event.kind == "round-finished" and number:
             done.append(
                 OurRound(
                     round=number,
-                    whole_s=event["seconds"],
-                    training_s=accepted_s[number] - started_s[number] + aggregation_s,
+                    seconds=event["seconds"],
                     slowest_site_compute_s=max(compute_s[number]),
                     site_received_bytes=max(each.received for each in traffic[number]),
                     site_sent_bytes=max(each.sent for each in traffic[number]),
@@ -202,18 +185,6 @@ def site_bytes(logs: Sequence[str]) -> dict[int, list[SiteBytes]]:
     return dict(found)
 
 
-def _aggregation_s(sites: int, parameters: int) -> float:
-    """The median time of the coordinator's aggregation, as it does it."""
-    random = np.random.default_rng(0)
-    updates = [random.standard_normal(parameters, dtype=np.float32) for _ in range(sites)]
-    times = []
-    for _ in range(_AGGREGATIONS):
-        began = time.perf_counter()
-        updates[0] + FedAvg().combine(updates, [1.0] * sites)
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
 def fill(
     report: Report, runs: Sequence[Sequence[OurRound]], stock: Sequence[StockRound], *, parameters: int, sites: int
 ) -> None:
@@ -221,16 +192,13 @@ def fill(
     later = [each for run in runs for each in run[1:]]
     stock_later = stock[1:] or stock
     overhead_s = summary([each.overhead_s for each in later])
-    training_overhead_s = summary([each.training_overhead_s for each in later])
     stock_overhead_s = summary([each.overhead_s for each in stock_later])
     received, sent = (max(getattr(each, f"site_{way}_bytes") for each in later) for way in ("received", "sent"))
     model_bytes = _BYTES_A_PARAMETER * parameters
 
     report.figure("overhead_s", overhead_s)
-    report.figure("training_overhead_s", training_overhead_s)
     report.figure("stock_overhead_s", stock_overhead_s)
-    report.figure("stock_to_ours_like_with_like", stock_overhead_s["median"] / training_overhead_s["median"])
-    report.figure("stock_to_ours_whole_round", stock_overhead_s["median"] / overhead_s["median"])
+    report.figure("stock_to_ours", stock_overhead_s["median"] / overhead_s["median"])
     report.figure("first_round_overhead_s", [run[0].overhead_s for run in runs])
     report.figure("stock_first_round_overhead_s", stock[0].overhead_s)
     report.figure("slowest_site_compute_s", summary([each.slowest_site_compute_s for each in later]))
@@ -245,7 +213,7 @@ def fill(
     report.figure("overhead_s_by_round", [each.overhead_s for run in runs for each in run])
     report.figure("stock_overhead_s_by_round", [each.overhead_s for each in stock])
 
-    report.bar("overhead of a whole round, median, s", value=overhead_s["median"], bar=_MAX_OVERHEAD_S, better="lower")
+    report.bar("overhead of a round, median, s", value=overhead_s["median"], bar=_MAX_OVERHEAD_S, better="lower")
     for way, value in (("received", received), ("sent", sent)):
         name = f"bytes a site {way} in a round, of 4·d, worst"
         report.bar(name, value=value / model_bytes, bar=_MAX_BYTES, better="lower")

@@ -73,10 +73,21 @@ class Collector:
         busy = {sent.member for sent in self._owed.values()}
         return [member for member in self._membership.present() if member not in busy]
 
-    def train(self, order: Order, members: list[Member], *, rules: UpdateRules, timeout_s: float) -> RoundReplies:
-        """Run the train phase of `order.round` with `members`; returns when all answered or time is up."""
+    def train(
+        self,
+        order: Order,
+        members: list[Member],
+        *,
+        rules: UpdateRules,
+        timeout_s: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> RoundReplies:
+        """Run the train phase of `order.round` with `members`; returns when all answered or time is up.
+
+        `meanwhile`: what the coordinator does while the sites begin to train; the time limit runs from its end.
+        """
         replies = RoundReplies()
-        waiting = self._send(order, members, kind=MessageType.TRAIN, timeout_s=timeout_s)
+        waiting = self._send(order, members, kind=MessageType.TRAIN, timeout_s=timeout_s, meanwhile=meanwhile)
         replies.bytes_down = sum(self._owed[each].payload_bytes for each in waiting)
         for sent, reply in self._arrivals(waiting, timeout_s):
             replies.bytes_up += payload_bytes(reply)
@@ -94,13 +105,23 @@ class Collector:
         for sent, reply in self._arrivals(waiting, timeout_s):
             self._events.append("site-evaluated", round=order.round, site=sent.member.name, **read_metrics(reply))
 
-    def _send(self, order: Order, members: list[Member], *, kind: str, timeout_s: float) -> set[str]:
+    def _send(
+        self,
+        order: Order,
+        members: list[Member],
+        *,
+        kind: str,
+        timeout_s: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> set[str]:
         # The message outlives the round a little, so that a late answer can still be told from a lost one.
         ttl_s = 4 * timeout_s + 600
         messages = [order_message(member.node_id, order, kind=kind, ttl_s=ttl_s) for member in members]
         size = payload_bytes(messages[0]) if messages else 0
         now, waiting = self._clock(), set()
-        for member, message_id in zip(members, self._grid.push_messages(messages), strict=True):
+        pushed = list(self._grid.push_messages(messages))
+        meanwhile()
+        for member, message_id in zip(members, pushed, strict=True):
             if message_id:
                 self._owed[message_id] = _Sent(member, order.round, now, size)
                 waiting.add(message_id)

@@ -2,16 +2,19 @@
 
     join → [ send model → collect and judge updates → aggregate → evaluate → checkpoint ] × T → model
 
-Every step is an event in the run record before the next one begins, and each round ends with a
-checkpoint: after a crash the loop goes on from the last complete round, and because all randomness of
-a round is derived from (seed, round, site), it ends in the model of an uninterrupted run.
+A round is evaluated and saved while the sites already train on what came of it: the next order is sent
+first, and only then is this round closed. Its events are still in order: `round-finished` of one round
+comes before `round-started` of the next.
+
+Each round ends with a checkpoint: after a crash the loop goes on from the last complete round, and
+because all randomness of a round is derived from (seed, round, site), it ends in the model of an
+uninterrupted run.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,15 +67,26 @@ class _Bench:
         test, normalisation = load_test(config)
         spec = ModelSpec.of(config, classes=len(test.classes), image_size_px=test.images.shape[1])
         model = initial_model(config, spec)
-        # Between rounds the sites of this machine wait for us, so we may use their cores too. On the local grid
-        # other runs may be training beside this one.
-        threads = max(config.threads, os.cpu_count() or 1) if config.grid == "deployment" else config.threads
-        return cls(model, spec, VectorSpec.of(model), test, normalisation, config.device, threads)
+        return cls(model, spec, VectorSpec.of(model), test, normalisation, config.device, config.threads)
 
     def measure(self, vector: Vector) -> Evaluation:
         unflatten(vector, self.model)
         with torch_threads(self.threads):
             return evaluate(self.model, self.test, self.normalisation, device=self.device)
+
+
+@dataclass
+class _Round:
+    """A round that is aggregated and not closed yet: neither evaluated nor saved.
+
+    `seconds`: from its orders to its model. The evaluation of the round before is in it, that of its own is not.
+    """
+
+    number: int
+    vector: Vector
+    replies: RoundReplies = field(default_factory=RoundReplies)
+    step: Vector | None = None
+    seconds: float = 0.0
 
 
 def coordinate(grid: Grid, record: RunRecord, roster: Roster, aggregator: Aggregator, *, facts: dict[str, Any]) -> None:
@@ -128,19 +142,23 @@ class _Run:
         self.bench = _Bench.of(self.config)
         self.rules = UpdateRules(size=self.bench.vector_spec.size, max_norm=self.config.max_update_norm)
         self.measured: Evaluation | None = None
+        self.open_round: _Round | None = None
 
     def to_the_end(self) -> None:
         """Join, all rounds, final model."""
         vector, done = self._starting_point()
         self.membership.refresh()
         if done == 0:
-            self._finish_round(0, vector, None, time.monotonic())
+            self._record_round(_Round(0, vector))
         self.membership.wait_for(
             len(self.roster.entries), timeout_s=self.config.join_timeout_s, stop=self._enough_or_stopped()
         )
-        while done < self.config.rounds and not self.record.stop_requested():
-            vector = self._round(done + 1, vector)
-            done += 1
+        try:
+            while done < self.config.rounds and not self.record.stop_requested():
+                vector = self._round(done + 1, vector)
+                done += 1
+        finally:
+            self._close_round()  # the last one; or, when the next one failed, the one before it
         self._finish(vector, done)
 
     def _starting_point(self) -> tuple[Vector, int]:
@@ -172,15 +190,23 @@ class _Run:
         return enough
 
     def _round(self, number: int, vector: Vector) -> Vector:
+        """Train and aggregate; the round stays open until the next one's orders are out."""
         began = time.monotonic()
         self.membership.refresh()
         members = self.collector.free_members()
         if len(members) < self.config.quorum_sites:
+            self._close_round()
             self._await_quorum(number)
             members = self.collector.free_members()
-        self.record.append("round-started", round=number, sites=[member.name for member in members])
+
+        def meanwhile() -> None:
+            self._close_round()
+            self.record.append("round-started", round=number, sites=[member.name for member in members])
+
         order = Order(self.record.id, number, self.bench.vector_spec.digest, self.config, vector)
-        replies = self.collector.train(order, members, rules=self.rules, timeout_s=self.config.round_timeout_s)
+        replies = self.collector.train(
+            order, members, rules=self.rules, timeout_s=self.config.round_timeout_s, meanwhile=meanwhile
+        )
         if len(replies.accepted) < self.config.quorum_sites:
             raise QuorumError(
                 f"round {number}: {len(replies.accepted)} usable replies, {self.config.quorum_sites} are needed",
@@ -191,7 +217,7 @@ class _Run:
             [update.vector for _, update in replies.accepted], [weight_of(*pair) for pair in replies.accepted]
         )
         vector = vector + step
-        self._finish_round(number, vector, replies, began, step)
+        self.open_round = _Round(number, vector, replies, step, time.monotonic() - began)
         return vector
 
     def _await_quorum(self, number: int) -> None:
@@ -207,34 +233,37 @@ class _Run:
             time.sleep(0.2)
             self.membership.refresh()
 
-    def _finish_round(
-        self, number: int, vector: Vector, replies: RoundReplies | None, began: float, step: Vector | None = None
-    ) -> None:
+    def _close_round(self) -> None:
+        """Evaluate and save the round that is open, if one is."""
+        if self.open_round is not None:
+            closing, self.open_round = self.open_round, None
+            self._record_round(closing)
+
+    def _record_round(self, done: _Round) -> None:
         """Evaluate, save, and only then say that the round is complete."""
         evaluating = time.monotonic()
-        self.measured = self.bench.measure(vector)
+        self.measured = self.bench.measure(done.vector)
         evaluate_s = time.monotonic() - evaluating
-        checkpoint = self.record.save_checkpoint(number, vector, self.bench.vector_spec.digest)
-        accepted = replies.accepted if replies else []
-        weights = [weight_of(*pair) for pair in accepted]
-        losses = [update.metrics.get("train_loss") for _, update in accepted]
+        checkpoint = self.record.save_checkpoint(done.number, done.vector, self.bench.vector_spec.digest)
+        weights = [weight_of(*pair) for pair in done.replies.accepted]
+        losses = [update.metrics.get("train_loss") for _, update in done.replies.accepted]
         known = [(w, loss) for w, loss in zip(weights, losses, strict=True) if loss is not None]
         self.record.append(
             "round-finished",
-            round=number,
+            round=done.number,
             loss=self.measured.loss,
             accuracy=self.measured.accuracy,
             per_class_accuracy=list(self.measured.per_class_accuracy),
             samples=self.measured.samples,
-            seconds=round(time.monotonic() - began, 3),
+            seconds=round(done.seconds, 3),
             evaluate_s=round(evaluate_s, 3),
             train_loss=sum(w * loss for w, loss in known) / sum(w for w, _ in known) if known else None,
-            bytes_up=replies.bytes_up if replies else 0,
-            bytes_down=replies.bytes_down if replies else 0,
-            accepted=[member.name for member, _ in accepted],
+            bytes_up=done.replies.bytes_up,
+            bytes_down=done.replies.bytes_down,
+            accepted=[member.name for member, _ in done.replies.accepted],
             checkpoint=checkpoint.path.name,
             checkpoint_sha256=checkpoint.sha256,
-            update_norm=l2_norm(step) if step is not None else 0.0,
+            update_norm=l2_norm(done.step) if done.step is not None else 0.0,
         )
 
     def _finish(self, vector: Vector, done: int) -> None:

@@ -81,6 +81,50 @@ def test_every_round_is_evaluated_by_the_coordinator_and_by_each_site(home):
     assert {e["site"] for e in events if e.kind == "site-evaluated"} == {"site-0", "site-1", "site-2"}
 
 
+def test_a_round_is_closed_before_the_next_begins_but_after_its_orders_are_out(home):
+    record = make(home, "rounds=3")
+    closed_when_ordered = {}
+
+    def watch(message: Message) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN:
+            closed = [e["round"] for e in record.events() if e.kind == "round-finished"]
+            closed_when_ordered[int(message.metadata.group_id)] = closed[-1]
+        return message
+
+    run_on(LocalGrid(honest_call, 3, fault=watch), record)
+    assert closed_when_ordered == {1: 0, 2: 0, 3: 1}
+    order = [(e.kind, e["round"]) for e in record.events() if e.kind in ("round-started", "round-finished")]
+    assert order == [("round-finished", 0)] + [
+        (kind, number) for number in (1, 2, 3) for kind in ("round-started", "round-finished")
+    ]
+
+
+def test_a_complete_round_is_saved_when_the_next_one_fails(home):
+    record = make(home, "rounds=3", "quorum=1.0")
+
+    def fail_in_round_2(message: Message, context: Context) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN and message.metadata.group_id == "2":
+            raise RuntimeError("no")
+        return honest(message=message, context=context)
+
+    with pytest.raises(QuorumError):
+        run_on(LocalGrid(fail_in_round_2, 3), record)
+    assert record.last_checkpoint().round == 1 and outcome(record)["round"] == 1
+
+
+def test_a_complete_round_is_saved_when_the_network_fails_at_the_next_orders(home):
+    record = make(home, "rounds=3")
+
+    def cut(message: Message) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN and message.metadata.group_id == "2":
+            raise ConnectionError("the SuperLink is away")
+        return message
+
+    with pytest.raises(ConnectionError):
+        run_on(LocalGrid(honest_call, 3, fault=cut), record)
+    assert record.last_checkpoint().round == 1 and outcome(record)["round"] == 1
+
+
 def test_a_site_that_fails_in_one_round_is_missing_in_that_round_only(home):
     record = make(home, "rounds=3")
 
@@ -154,27 +198,38 @@ from secure_fl.runs import RunRecord
 from tests.app.test_coordinator import honest_call, run_on
 from secure_fl.federation.local_grid import LocalGrid
 record = RunRecord.open(Path(sys.argv[1]))
-def kill(message):
-    if message.metadata.group_id == sys.argv[2] and message.metadata.dst_node_id == 1001:
+def kill_in(moment, message):
+    if (moment, message.metadata.group_id) == (sys.argv[2], sys.argv[3]) and message.metadata.dst_node_id == 1001:
         os.kill(os.getpid(), signal.SIGKILL)
     return message
-run_on(LocalGrid(honest_call, 3, fault=kill), record)
+def train(message, context):
+    return honest_call(kill_in("training", message), context)
+run_on(LocalGrid(train, 3, fault=lambda message: kill_in("sending", message)), record)
 """
 
 
-@pytest.mark.parametrize("killed_in_round", ["1", "3"])
-def test_after_kill_9_a_resumed_run_ends_in_exactly_the_model_of_an_uninterrupted_one(home, killed_in_round):
+@pytest.mark.parametrize(
+    ("moment", "killed_in_round", "resumed_from"),
+    # While the orders of a round go out, the round before is not saved yet.
+    [("training", "1", 0), ("training", "3", 2), ("sending", "3", 1)],
+)
+def test_after_kill_9_a_resumed_run_ends_in_exactly_the_model_of_an_uninterrupted_one(
+    home, moment, killed_in_round, resumed_from
+):
     whole, broken = make(home, "rounds=4"), make(home, "rounds=4")
     execute(whole, home)
     root = Path(__file__).parents[2]
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(broken.folder), killed_in_round], cwd=root, capture_output=True, check=False
+        [sys.executable, "-c", KILLED, str(broken.folder), moment, killed_in_round],
+        cwd=root,
+        capture_output=True,
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert broken.status() == "interrupted"
     execute(broken, home)
     resumed = [e["resumed_from_round"] for e in broken.events() if e.kind == "run-started"]
-    assert resumed == [0, int(killed_in_round) - 1]
+    assert resumed == [0, resumed_from]
     assert outcome(broken)["model_sha256"] == outcome(whole)["model_sha256"]
     broken.verify()
 
