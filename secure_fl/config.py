@@ -23,7 +23,7 @@ __all__ = ["GROUPS", "RunConfig", "Scalar", "flower_defaults", "key_of", "settin
 
 Scalar = bool | int | float | str
 
-GROUPS = ("data", "model", "training", "federation", "run")
+GROUPS = ("data", "model", "training", "privacy", "federation", "run")
 
 
 def setting(
@@ -111,6 +111,36 @@ class RunConfig:
         "none", "random changes of training images", "training", choices=("none", "flip", "flip-crop")
     )
 
+    # privacy
+    dp_epsilon: float = setting(
+        0.0, "privacy budget ε of the run, for each image (or site, by dp-unit); 0: no privacy", "privacy", low=0.0
+    )
+    dp_delta: float = setting(
+        1e-5, "δ that goes with dp-epsilon; below one over a site's images", "privacy", low=1e-15, high=0.1
+    )
+    dp_unit: str = setting(
+        "sample",
+        "whom ε protects: sample: each image, by DP-SGD at its site; client: each site, by the coordinator; or both",
+        "privacy",
+        choices=("sample", "client", "both"),
+    )
+    dp_sample_rate: float = setting(
+        0.1, "probability with which an image enters a step of DP-SGD", "privacy", low=1e-6, high=1.0
+    )
+    dp_clip: float = setting(1.0, "L2 norm to which each image's gradient is clipped", "privacy", low=1e-6, high=1e6)
+    dp_client_clip: float = setting(
+        1.0, "L2 norm to which each site's update is clipped under dp-unit=client", "privacy", low=1e-6, high=1e6
+    )
+    dp_noise_multiplier: float = setting(
+        0.0, "noise of DP-SGD, in units of dp-clip; 0: the least that keeps dp-epsilon", "privacy", low=0.0, high=1e6
+    )
+    dp_views: int = setting(
+        1, "augmented views of an image, averaged before its gradient is clipped", "privacy", low=1, high=64
+    )
+    insecure_test_rng: bool = setting(
+        False, "draw privacy's randomness from `seed`: repeatable, and not private", "privacy"
+    )
+
     # federation
     grid: str = setting(
         "deployment",
@@ -158,6 +188,21 @@ class RunConfig:
     def quorum_sites(self) -> int:
         """Number of usable replies that a round needs: ceil(quorum · sites), at least one."""
         return max(1, math.ceil(self.quorum * self.sites - 1e-9))
+
+    @property
+    def dp_at_sites(self) -> bool:
+        """Whether sites train by DP-SGD."""
+        return self.dp_epsilon > 0 and self.dp_unit in ("sample", "both")
+
+    @property
+    def dp_of_sites(self) -> bool:
+        """Whether the coordinator clips and noises the sites' updates."""
+        return self.dp_epsilon > 0 and self.dp_unit in ("client", "both")
+
+    @property
+    def dp_steps(self) -> int:
+        """Steps of DP-SGD in a round: as many as draw each image `local_epochs` times on average, at least one."""
+        return max(1, round(self.local_epochs / self.dp_sample_rate))
 
     def to_mapping(self) -> dict[str, Scalar]:
         """All settings by kebab-case key, in the order of declaration (Flower's run config)."""
@@ -286,3 +331,25 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError("`weights` is torchvision but `model` is light_cnn", fix="torchvision has MobileNetV2 only")
     if config.model == "light_cnn" and config.norm != "group":
         raise ConfigError(f"`norm` is {config.norm} but `model` is light_cnn", fix="light_cnn has group norm only")
+    if config.dp_at_sites and config.norm == "batch":
+        raise ConfigError(
+            "`norm` is batch but `dp-epsilon` is set",
+            why="BatchNorm mixes the images of a batch, so that no image's influence can be bounded",
+            fix="choose norm=group or norm=frozen-batch",
+        )
+    if config.dp_at_sites and config.weight_decay:
+        raise ConfigError(
+            f"`weight-decay` is {config.weight_decay:g} but `dp-epsilon` is set",
+            why="DP-SGD here has no weight decay; noise already regularises",
+            fix="leave weight-decay at 0",
+        )
+    if config.dp_views > 1 and config.augment == "none":
+        raise ConfigError(
+            f"`dp-views` is {config.dp_views} but `augment` is none", why="all views would be the same", fix="--augment"
+        )
+    if not config.dp_epsilon:
+        for key, value in (("dp-noise-multiplier", config.dp_noise_multiplier), ("dp-views", config.dp_views - 1)):
+            if value:
+                raise ConfigError(f"`{key}` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")
+        if config.insecure_test_rng:
+            raise ConfigError("`insecure-test-rng` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")

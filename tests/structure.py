@@ -24,7 +24,7 @@ PACKAGES = {
 # The storeys inside secure_fl: each part may import those named, and what stands under every part.
 _GROUND = {"", "errors", "config"}  # "" is the package itself, which holds the version
 _RUNS = _GROUND | {"config_sources"}
-_LEARNING = _GROUND | {"data", "models", "training"}
+_LEARNING = _GROUND | {"data", "models", "privacy", "training"}
 _APP = _LEARNING | _RUNS | {"runs"}
 PARTS = {
     "": set[str](),
@@ -33,7 +33,8 @@ PARTS = {
     "config_sources": _GROUND,
     "data": _GROUND,
     "models": _GROUND,
-    "training": _GROUND | {"data", "models"},
+    "privacy": _GROUND | {"runs"},
+    "training": _GROUND | {"data", "models", "privacy"},
     "runs": _RUNS,
     "app": _APP,
     "federation": _APP | {"app"},

@@ -30,13 +30,16 @@ from secure_fl.app.messages import (
     read_order,
     update_reply,
 )
+from secure_fl.app.site_privacy import SitePrivacy
 from secure_fl.config import RunConfig
 from secure_fl.data import SiteData, load_site
 from secure_fl.errors import ConfigError, FederationError
 from secure_fl.models import ModelSpec, VectorSpec, build_model, flatten, initial_model, unflatten
+from secure_fl.privacy.randomness import Randomness
 from secure_fl.training.device import configure_torch
 from secure_fl.training.evaluation import Evaluation, evaluate
 from secure_fl.training.local import TrainSettings, train_locally
+from secure_fl.training.private import PrivateSettings, train_privately
 from secure_fl.training.seeds import derive_seed
 
 __all__ = ["app"]
@@ -52,6 +55,7 @@ class _Site:
     name: str
     signer: SiteSigner | None
     own: tuple[tuple[str, str], ...]
+    privacy: SitePrivacy
 
     @classmethod
     def of(cls, context: Context) -> _Site:
@@ -66,6 +70,7 @@ class _Site:
             name=str(node.get("site", f"site-{index}")),
             signer=SiteSigner.from_file(Path(str(key))) if key else None,
             own=own,
+            privacy=SitePrivacy.of(node),
         )
 
     def settings(self, config: RunConfig) -> RunConfig:
@@ -86,10 +91,10 @@ def introduce(message: Message, context: Context) -> Message:
     data = _data(config, site.index)
     run, nonce = str(order["run"]), str(order["nonce"])
     samples = len(data.train.labels)
-    statement = join_statement(
-        run=run, nonce=nonce, site=site.name, index=site.index, samples=samples, data=data.fingerprint
-    )
-    introduction = Introduction(site.name, site.index, samples, data.fingerprint, site.sign(statement))
+    site.privacy.admit(config, samples=samples, data=data.fingerprint)
+    shown = site.privacy.pseudonym(data.fingerprint) if config.dp_at_sites else data.fingerprint
+    statement = join_statement(run=run, nonce=nonce, site=site.name, index=site.index, samples=samples, data=shown)
+    introduction = Introduction(site.name, site.index, samples, shown, site.sign(statement))
     return introduction_reply(message, introduction)
 
 
@@ -102,54 +107,65 @@ def train(message: Message, context: Context) -> Message:
     configure_torch(config.threads, config.device)
     data = _data(config, site.index)
     model = _model_for(order, config, data)
-
-    received = _validate(model, data, config)
-    trained = train_locally(
-        model,
-        data.train,
-        data.normalisation,
-        TrainSettings.of(config),
-        seed=derive_seed(config.seed, "train", order.round, site.index),
-    )
+    metrics = _train(model, order, config, data, site)
     update = flatten(model) - order.model
-    local = _validate(model, data, config)
-
+    samples = len(data.train.labels)
     statement = update_statement(
         run=order.run,
         round=order.round,
         site=site.name,
-        samples=trained.samples,
+        samples=samples,
         model_sha256=order.model_sha256,
         update_sha256=vector_sha256(update),
     )
-    metrics: dict[str, Any] = {
-        "train-loss": trained.loss,
-        "steps": trained.steps,
-        **_named("validation", local),
-        **_named("received-validation", received),
-        "compute-s": time.perf_counter() - started,
-        "cpu-s": time.process_time() - cpu_started,
-        "memory-bytes": psutil.Process().memory_info().rss,
-    }
-    if local is not None:
-        # A site without images of a class says -1 there; the wire has no None.
-        metrics["per-class-accuracy"] = [-1.0 if each is None else each for each in local.per_class_accuracy]
+    if not config.dp_at_sites:  # under DP-SGD they would tell how many images its steps have drawn
+        metrics |= {
+            "compute-s": time.perf_counter() - started,
+            "cpu-s": time.process_time() - cpu_started,
+            "memory-bytes": psutil.Process().memory_info().rss,
+        }
     return update_reply(
         message,
         order,
         site=site.name,
-        samples=trained.samples,
+        samples=samples,
         update=update,
         metrics=metrics,
         signature=site.sign(statement),
     )
 
 
+def _train(model: nn.Module, order: Order, config: RunConfig, data: SiteData, site: _Site) -> dict[str, Any]:
+    """Train in place; what may be told of it."""
+    seed = derive_seed(config.seed, "train", order.round, site.index)
+    if config.dp_at_sites:
+        # Nothing that was measured on images leaves the site, and their cost is entered before they are touched.
+        cost = site.privacy.spend(config, run=order.run, round=order.round, data=data.fingerprint)
+        seeded = Randomness.insecure_for_tests(seed) if config.insecure_test_rng else Randomness.from_system()
+        train_privately(model, data.train, data.normalisation, PrivateSettings.of(config), seed=seed, randomness=seeded)
+        return {"steps": config.dp_steps, "dp-epsilon": cost.value}
+    received = _validate(model, data, config)
+    trained = train_locally(model, data.train, data.normalisation, TrainSettings.of(config), seed=seed)
+    local = _validate(model, data, config)
+    metrics: dict[str, Any] = {
+        "train-loss": trained.loss,
+        "steps": trained.steps,
+        **_named("validation", local),
+        **_named("received-validation", received),
+    }
+    if local is not None:
+        # A site without images of a class says -1 there; the wire has no None.
+        metrics["per-class-accuracy"] = [-1.0 if each is None else each for each in local.per_class_accuracy]
+    return metrics
+
+
 @app.evaluate()
 def evaluate_model(message: Message, context: Context) -> Message:
-    """Measure a model on our validation images."""
+    """Measure a model on our validation images; under DP-SGD nothing measured on them leaves us."""
     site, order = _Site.of(context), read_order(message)
     config = site.settings(order.config)
+    if config.dp_at_sites:
+        return evaluation_reply(message, metrics={})
     configure_torch(config.threads, config.device)
     data = _data(config, site.index)
     measured = _validate(_model_for(order, config, data), data, config)

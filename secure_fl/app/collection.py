@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 
 from defenses.guard import Refusal, UpdateRules
 from secure_fl.app.membership import EventSink, Member, Membership
-from secure_fl.app.messages import Order, Update, order_message, payload_bytes, read_metrics, read_update
+from secure_fl.app.messages import Order, Update, order_message, over_budget, payload_bytes, read_metrics, read_update
 
 __all__ = ["Collector", "RoundReplies", "weight_of"]
 
@@ -36,9 +36,13 @@ _UNREACHABLE_CODES = frozenset(
 
 @dataclass
 class RoundReplies:
-    """What one round brought: accepted updates in roster order, with the member each came from."""
+    """What one round brought: accepted updates in roster order, with the member each came from.
+
+    `over_budget`: by site, what it said when its privacy budget did not allow the round.
+    """
 
     accepted: list[tuple[Member, Update]] = field(default_factory=list)
+    over_budget: dict[str, str] = field(default_factory=dict)
     bytes_down: int = 0
     bytes_up: int = 0
 
@@ -152,6 +156,8 @@ class Collector:
             return
         judged = read_update(reply, order, sent.member.entry, rules=rules, sample_cap=order.config.sample_cap)
         if isinstance(judged, Refusal):
+            if over_budget(judged):
+                replies.over_budget[name] = judged.detail
             self._events.append(
                 "reply-rejected", round=order.round, site=name, reason=str(judged.reason), detail=judged.detail[:500]
             )

@@ -22,6 +22,7 @@ from flwr.serverapp import Grid
 from torch import nn
 
 from defenses.guard import UpdateRules, l2_norm
+from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector, RoundReplies, weight_of
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
@@ -29,7 +30,7 @@ from secure_fl.app.messages import Order
 from secure_fl.app.strategy import Aggregator
 from secure_fl.config import RunConfig
 from secure_fl.data import ImageSet, Normalisation, describe_data, load_test
-from secure_fl.errors import QuorumError, SecureFLError
+from secure_fl.errors import BudgetError, QuorumError, SecureFLError
 from secure_fl.models import (
     ModelCard,
     ModelSpec,
@@ -40,6 +41,7 @@ from secure_fl.models import (
     save_model,
     unflatten,
 )
+from secure_fl.privacy.regime import planned, promise
 from secure_fl.runs import RunRecord
 from secure_fl.training.device import configure_torch, torch_threads
 from secure_fl.training.evaluation import Evaluation, evaluate
@@ -135,12 +137,13 @@ class _Run:
         facts: dict[str, Any],
         started: float,
     ) -> None:
-        self.config, self.record, self.aggregator, self.started = record.config, record, aggregator, started
+        self.config, self.record, self.aggregator, self.started = planned(record.config), record, aggregator, started
         self.roster, self.facts = roster, facts
         self.membership = Membership(grid, roster, self.config, run=record.id, events=record)
         self.collector = Collector(grid, self.membership, record)
         self.bench = _Bench.of(self.config)
         self.rules = UpdateRules(size=self.bench.vector_spec.size, max_norm=self.config.max_update_norm)
+        self.client_privacy = ClientPrivacy.of(self.config, record, roster) if self.config.dp_of_sites else None
         self.measured: Evaluation | None = None
         self.open_round: _Round | None = None
 
@@ -153,13 +156,28 @@ class _Run:
         self.membership.wait_for(
             len(self.roster.entries), timeout_s=self.config.join_timeout_s, stop=self._enough_or_stopped()
         )
+        self._refuse_below_quorum()
         try:
             while done < self.config.rounds and not self.record.stop_requested():
                 vector = self._round(done + 1, vector)
                 done += 1
+        except BudgetError:
+            self._close_round()
+            self._save_model(vector, done)
+            raise
         finally:
             self._close_round()  # the last one; or, when the next one failed, the one before it
         self._finish(vector, done)
+
+    def _refuse_below_quorum(self) -> None:
+        """Too many sites cannot afford the run: better said before anybody has spent anything."""
+        unwilling = self.membership.unwilling
+        if len(self.roster.entries) - len(unwilling) < self.config.quorum_sites:
+            raise BudgetError(
+                f"{len(unwilling)} of {len(self.roster.entries)} sites cannot afford this run",
+                why=next(iter(unwilling.values())).removeprefix(f"{BudgetError.code}: "),
+                fix="give a smaller dp-epsilon or fewer rounds",
+            )
 
     def _starting_point(self) -> tuple[Vector, int]:
         """The initial model, or the last complete round of an interrupted run."""
@@ -175,6 +193,7 @@ class _Run:
             parameters=self.bench.vector_spec.size,
             model=self.config.model,
             rule=self.aggregator.summary(),
+            privacy=promise(self.config),
             **self.facts,
         )
         return vector, done
@@ -207,18 +226,29 @@ class _Run:
         replies = self.collector.train(
             order, members, rules=self.rules, timeout_s=self.config.round_timeout_s, meanwhile=meanwhile
         )
+        if len(replies.accepted) < self.config.quorum_sites and replies.over_budget:
+            raise BudgetError(
+                f"the privacy budget ends the run before round {number}",
+                why=next(iter(replies.over_budget.values())).removeprefix(f"{BudgetError.code}: "),
+                fix=f"the model of round {number - 1} is saved",
+            )
         if len(replies.accepted) < self.config.quorum_sites:
             raise QuorumError(
                 f"round {number}: {len(replies.accepted)} usable replies, {self.config.quorum_sites} are needed",
                 why=f"accepted: {', '.join(m.name for m, _ in replies.accepted) or 'none'}",
                 fix=f"`secure-fl runs show {self.record.id}` names the reasons; then `runs resume`",
             )
-        step = self.aggregator.combine(
-            [update.vector for _, update in replies.accepted], [weight_of(*pair) for pair in replies.accepted]
-        )
+        step = self._combine(number, replies)
         vector = vector + step
         self.open_round = _Round(number, vector, replies, step, time.monotonic() - began)
         return vector
+
+    def _combine(self, number: int, replies: RoundReplies) -> Vector:
+        """The step of the global model."""
+        updates = [update.vector for _, update in replies.accepted]
+        if self.client_privacy is not None:
+            return self.client_privacy.combine(updates, round=number)
+        return self.aggregator.combine(updates, [weight_of(*pair) for pair in replies.accepted])
 
     def _await_quorum(self, number: int) -> None:
         """Wait for sites to come back; those that hang may answer late and be free again."""
@@ -264,29 +294,29 @@ class _Run:
             checkpoint=checkpoint.path.name,
             checkpoint_sha256=checkpoint.sha256,
             update_norm=l2_norm(done.step) if done.step is not None else 0.0,
+            **self._privacy_spent(done),
         )
+
+    def _privacy_spent(self, done: _Round) -> dict[str, float]:
+        """The run's ε so far, of the site that has spent most: each site's holds for its own images."""
+        spent = {}
+        if self.config.dp_at_sites:
+            told = [update.metrics.get("dp_epsilon", 0.0) for _, update in done.replies.accepted]
+            spent["epsilon"] = max(told, default=0.0)
+        if self.client_privacy is not None:
+            spent["client_epsilon"] = self.client_privacy.spent().value
+        return spent
 
     def _finish(self, vector: Vector, done: int) -> None:
         """The sites' own view of the final model, the model file, and the outcome."""
         complete = done >= self.config.rounds
-        if complete:
+        if complete and not self.config.dp_at_sites:
             order = Order(self.record.id, done, self.bench.vector_spec.digest, self.config, vector)
             self.membership.refresh()
             self.collector.evaluate(
                 order, self.collector.free_members(), timeout_s=min(120.0, self.config.round_timeout_s)
             )
-        measured = self.measured or self.bench.measure(vector)
-        unflatten(vector, self.bench.model)
-        card = ModelCard(
-            spec=self.bench.spec,
-            classes=self.bench.test.classes,
-            mean=self.bench.normalisation.mean,
-            std=self.bench.normalisation.std,
-            run_id=self.record.id,
-            round=done,
-            extra={"accuracy": f"{measured.accuracy:.6f}", "dataset": self.config.dataset},
-        )
-        file_sha256 = save_model(self.record.folder / "model.safetensors", self.bench.model, card)
+        measured, file_sha256 = self._save_model(vector, done)
         self.record.append(
             "run-finished",
             status="succeeded" if complete else "interrupted",
@@ -299,3 +329,18 @@ class _Run:
             model_file_sha256=file_sha256,
             error=None,
         )
+
+    def _save_model(self, vector: Vector, done: int) -> tuple[Evaluation, str]:
+        """Write the model file; how good the model is, and the file's hash."""
+        measured = self.measured or self.bench.measure(vector)
+        unflatten(vector, self.bench.model)
+        card = ModelCard(
+            spec=self.bench.spec,
+            classes=self.bench.test.classes,
+            mean=self.bench.normalisation.mean,
+            std=self.bench.normalisation.std,
+            run_id=self.record.id,
+            round=done,
+            extra={"accuracy": f"{measured.accuracy:.6f}", "dataset": self.config.dataset},
+        )
+        return measured, save_model(self.record.folder / "model.safetensors", self.bench.model, card)

@@ -19,7 +19,7 @@ from flwr.serverapp import Grid
 
 from defenses.guard import Refusal
 from secure_fl.app.identity import Roster, RosterEntry, join_statement, verify
-from secure_fl.app.messages import Introduction, query_message, read_introduction
+from secure_fl.app.messages import Introduction, over_budget, query_message, read_introduction
 from secure_fl.config import RunConfig
 from secure_fl.errors import QuorumError
 
@@ -79,6 +79,8 @@ class Membership:
         self._online: dict[int, str] = {}
         self._queries: dict[str, _Query] = {}
         self._asked: set[tuple[int, str]] = set()
+        self.unwilling: dict[int, str] = {}
+        """Nodes that the run would cost more privacy than they have left, and what they said."""
 
     def present(self) -> list[Member]:
         """The sites that are online and known, in the order of the roster."""
@@ -96,7 +98,7 @@ class Membership:
         self._hear()
 
     def wait_for(self, count: int, *, timeout_s: float, stop: Callable[[], bool] = lambda: False) -> None:
-        """Return when at least `count` sites are present, or when `stop()`.
+        """Return when at least `count` sites are present or have declined, or when `stop()`.
 
         Raises:
             QuorumError: fewer are present after `timeout_s`.
@@ -105,7 +107,7 @@ class Membership:
         while True:
             self.refresh()
             here = [member.name for member in self.present()]
-            if len(here) >= count or stop():
+            if len(here) + len(self.unwilling) >= count or stop():
                 return
             if self._clock() > deadline:
                 raise QuorumError(
@@ -140,6 +142,8 @@ class Membership:
             return  # it connected anew since, and was asked again
         told = read_introduction(reply)
         if isinstance(told, Refusal):
+            if over_budget(told):
+                self.unwilling[query.node_id] = told.detail
             self._refuse(f"node {query.node_id}", f"{told.reason}: {told.detail}")
             return
         entry = self._roster.by_name(told.site)

@@ -25,7 +25,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Met
 from defenses.guard import Reason, Refusal, UpdateRules, inspect_update
 from secure_fl.app.identity import RosterEntry, update_statement, vector_sha256, verify
 from secure_fl.config import RunConfig
-from secure_fl.errors import FederationError
+from secure_fl.errors import BudgetError, FederationError
 
 __all__ = [
     "Introduction",
@@ -34,6 +34,7 @@ __all__ = [
     "evaluation_reply",
     "introduction_reply",
     "order_message",
+    "over_budget",
     "payload_bytes",
     "query_message",
     "read_introduction",
@@ -55,6 +56,7 @@ _METRIC_NAMES = (
     "cpu-s",
     "memory-bytes",
     "steps",
+    "dp-epsilon",
 )
 _MAX_CLASSES = 10_000
 
@@ -263,6 +265,11 @@ def read_metrics(message: Message) -> dict[str, Any]:
     if isinstance(classes, list) and len(classes) <= _MAX_CLASSES:
         numbers["per_class_accuracy"] = [c if isinstance(c, float) and 0.0 <= c <= 1.0 else None for c in classes]
     return numbers
+
+
+def over_budget(refusal: Refusal) -> bool:
+    """Whether a site says that its privacy budget does not allow what it was asked."""
+    return refusal.reason is Reason.SITE_ERROR and refusal.detail.startswith(f"{BudgetError.code}: ")
 
 
 def payload_bytes(message: Message) -> int:

@@ -32,6 +32,7 @@ RUN_FLAGS = (
     *("dataset", "data-dir", "download", "skip-bad-images", "partition", "alpha", "sites"),
     *("model", "norm", "weights"),
     *("rounds", "local-epochs", "batch-size", "lr"),
+    *("dp-epsilon", "dp-delta", "dp-unit"),
     *("grid", "seed"),
 )
 
@@ -40,6 +41,7 @@ _PANELS = {
     "data": "Data",
     "model": "Model",
     "training": "Training",
+    "privacy": "Privacy",
     "federation": "Federation",
     "run": "Federation",
 }

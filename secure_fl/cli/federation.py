@@ -68,6 +68,10 @@ def site_command(
         str, typer.Option("--weights", help="this site's copy of the weights file", metavar="FILE")
     ] = "",
     index: Annotated[int, typer.Option("--index", help="index in the roster; default: from the kit's name")] = -1,
+    privacy_budget: Annotated[
+        float, typer.Option("--privacy-budget", help="ε that all runs on these images may spend; 0: no own limit")
+    ] = 0.0,
+    privacy_delta: Annotated[float, typer.Option("--privacy-delta", help="δ of --privacy-budget")] = 1e-5,
 ) -> None:
     """Take part in a federation from this machine, until Ctrl-C or until the coordinator is gone."""
     from secure_fl.errors import ConfigError
@@ -81,7 +85,9 @@ def site_command(
         "partition-id": index if index >= 0 else int(number),
         "site": name,
         "identity-key": str(kit / "identity.key"),
+        "privacy-ledger": str(kit / "privacy-ledger.jsonl"),
         **{key: value for key, value in own.items() if value},
+        **({"privacy-budget": privacy_budget, "privacy-delta": privacy_delta} if privacy_budget else {}),
     }
     from secure_fl.federation.quiet import quiet_flower
 

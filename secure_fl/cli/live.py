@@ -92,6 +92,8 @@ def draw(view: RunView, *, now: float, began: float, width: int) -> RenderableTy
     grid.add_row(f"round {view.round}/{view.total}", _bar(view, now=now, began=began, width=width))
     if view.accuracy:
         grid.add_row("accuracy", _scores(view))
+    if spent := view.spent():
+        grid.add_row("privacy", spent)
     grid.add_row("sites", _sites(view))
     # The terminal echoes ^C at the end of the last line; at full width that would wrap and shift the region.
     return Constrain(grid, width - len("^C^C"))

@@ -169,6 +169,7 @@ def _round_line(event: Event, view: RunView, *, now: float) -> str:
     head = f"round {number:>{width}}/{view.total}  accuracy {percent(accuracy):>7}  loss {loss:.4f}"
     if number == 0:
         return f"{head}  initial model"
+    head = f"{head}  {spent}" if (spent := view.spent()) else head
     left = view.seconds_left(now=now)
     tail = f"  about {duration(left)} left" if left and number < view.total else ""
     accepted = f"{len(event.get('accepted', ()))}/{len(view.sites)} sites"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from secure_fl.runs.events import Event
@@ -23,6 +23,8 @@ class RunView:
     loss: dict[int, float] = field(default_factory=dict)
     accuracy: dict[int, float] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
+    epsilon: dict[int, float] = field(default_factory=dict)
+    privacy: tuple[dict[str, Any], ...] = ()
     sites: dict[str, str] = field(default_factory=dict)
     joined: int = 0
     round_began: float | None = None
@@ -37,6 +39,7 @@ class RunView:
             case "run-started":
                 self.sites = dict.fromkeys(event.get("sites", ()), "waiting")
                 self.joined, self.phase, self.round_began, self.finished = 0, "waiting for sites", None, None
+                self.privacy = tuple(event.get("privacy") or ())
                 resumed = event.get("resumed_from_round")
                 self._forget_after(resumed if resumed is not None else -1)
             case "site-joined":
@@ -67,9 +70,12 @@ class RunView:
         self.round, self.round_began = number, None
         self.loss[number], self.accuracy[number] = _number(event["loss"]), _number(event["accuracy"])
         self.seconds[number] = event.get("seconds") or 0.0
+        spent = event.get("epsilon", event.get("client_epsilon"))
+        if spent is not None:
+            self.epsilon[number] = spent
 
     def _forget_after(self, last: int) -> None:
-        for history in (self.loss, self.accuracy, self.seconds):
+        for history in (self.loss, self.accuracy, self.seconds, self.epsilon):
             for number in [number for number in history if number > last]:
                 del history[number]
 
@@ -85,6 +91,14 @@ class RunView:
             busy = [state for state in self.sites.values() if state not in ("waiting", "gone")]
             inside = sum(state != "training" for state in busy) / len(busy) if busy else 0.0
         return min(1.0, (self.done + inside) / self.total)
+
+    def spent(self) -> str:
+        """The privacy spent so far, of what the run may spend: `ε 3.21 of 8`; empty for a run without."""
+        if not self.privacy:
+            return ""
+        now = self.epsilon[max(self.epsilon)] if self.epsilon else 0.0
+        marked = " (NOT private: test randomness)" if any("not_private" in line for line in self.privacy) else ""
+        return f"ε {now:.2f} of {self.privacy[0]['epsilon']:.2f}{marked}"
 
     def seconds_left(self, *, now: float) -> float | None:
         """Expected seconds until the last round ends, from the rounds so far; None before the first."""

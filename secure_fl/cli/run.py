@@ -130,6 +130,8 @@ def summary(record: RunRecord, view: RunView) -> dict[str, Any]:
         "model_file": _existing(record.folder / "model.safetensors"),
         "model_sha256": finished.get("model_sha256") if finished else None,
         "model_file_sha256": finished.get("model_file_sha256") if finished else None,
+        "epsilon": [view.epsilon[number] for number in sorted(view.epsilon)],
+        "privacy": list(view.privacy),
         "config_digest": record.config.digest(),
     }
 
@@ -188,6 +190,10 @@ def _outcome(console: Console, record: RunRecord, view: RunView) -> None:
     seconds = (view.finished and view.finished.get("seconds")) or sum(view.seconds.values())
     last = max(view.accuracy)
     scores = f"accuracy {percent(view.accuracy[last])}, {last} {plural('round', last)}, {duration(seconds)}"
+    for line in view.privacy:
+        spoiled = f"  [bold red]NOT PRIVATE[/]: {escape(str(line['not_private']))}" if "not_private" in line else ""
+        promise = f"(ε = {line['epsilon']:.2f}, δ = {line['delta']:g}) for each {line['unit']}, {line['accountant']}"
+        console.print(f"{'privacy':<10} {promise}; against {line['protects_against']}{spoiled}", soft_wrap=True)
     for title, name in (("model", "model.safetensors"), ("plots", "plots")):
         if (record.folder / name).exists():
             console.print(f"{title:<10} {folder}/{name}", soft_wrap=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from secure_fl.app.identity import Roster, RosterEntry
+from secure_fl.app.site_privacy import ledger_file
 from secure_fl.config import RunConfig
 from secure_fl.data import site_sizes
 from secure_fl.errors import FederationError
@@ -139,6 +140,7 @@ class _Deployment:
             "num-partitions": self.record.config.sites,
             "site": name,
             "identity-key": str(kit / "identity.key"),
+            "privacy-ledger": str(ledger_file(self.record.folder.parents[1], name)),
         }
         host.send(
             {

@@ -13,6 +13,7 @@ from flwr.app import Context, RecordDict
 from secure_fl.app.client_app import app as client_app
 from secure_fl.app.server_app import RUN_DIR_VARIABLE
 from secure_fl.app.server_app import app as server_app
+from secure_fl.app.site_privacy import LEDGERS_VARIABLE, ledger_file
 from secure_fl.errors import ConfigError
 from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.federation.quiet import quiet_flower
@@ -23,7 +24,11 @@ __all__ = ["run_locally", "run_on_ray"]
 
 def run_locally(record: RunRecord) -> None:
     """Run `record` in this process; its errors propagate after the round loop has recorded them."""
-    grid = LocalGrid(client_app, record.config.sites)
+    home = record.folder.parents[1]
+    ledgers: list[dict[str, str | int | float | bool]] = [
+        {"privacy-ledger": str(ledger_file(home, f"site-{index}"))} for index in range(record.config.sites)
+    ]
+    grid = LocalGrid(client_app, record.config.sites, node_configs=ledgers)
     context = Context(
         run_id=grid.run.run_id,
         node_id=0,
@@ -52,6 +57,7 @@ def run_on_ray(record: RunRecord) -> None:
     # Importing Flower has set its own log level again.
     quiet_flower()
     os.environ[RUN_DIR_VARIABLE] = str(record.folder)
+    os.environ[LEDGERS_VARIABLE] = str(ledger_file(record.folder.parents[1], "any").parent)
     try:
         run_simulation(
             server_app=server_app,
@@ -63,4 +69,4 @@ def run_on_ray(record: RunRecord) -> None:
             },
         )
     finally:
-        del os.environ[RUN_DIR_VARIABLE]
+        del os.environ[RUN_DIR_VARIABLE], os.environ[LEDGERS_VARIABLE]

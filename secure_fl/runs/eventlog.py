@@ -38,11 +38,11 @@ class _Tail:
 
 
 class EventLog:
-    """One `events.jsonl`. `clock` gives the time in seconds since 1970."""
+    """One `events.jsonl`, or a ledger of the same form. `clock` gives the time in seconds since 1970."""
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time, mode: int = FILE_MODE) -> None:
         self.path = path
-        self._clock = clock
+        self._clock, self._mode = clock, mode
 
     def append(self, kind: str, fields: Mapping[str, object]) -> Event:
         """Add one event; when this returns, the event is on the disk.
@@ -70,7 +70,7 @@ class EventLog:
     def _locked(self) -> Iterator[int]:
         with writing(self.path):
             is_new = not self.path.exists()
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if is_new:
@@ -102,7 +102,7 @@ class EventLog:
     def _repair(self, handle: int, tail: _Tail) -> Event:
         """Move a torn line aside and record that; a crash in here only repeats the move."""
         number = 1
-        while (aside := self.path.with_name(f"events.torn-{number}")).exists():
+        while (aside := self.path.with_suffix(f".torn-{number}")).exists():
             number += 1
         digest = write_atomic(aside, tail.torn)
         with writing(self.path):

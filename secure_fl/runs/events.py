@@ -58,6 +58,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "round-finished": ("round", "loss", "accuracy"),
     "site-evaluated": ("round", "site"),
     "run-finished": ("status",),
+    # In a site's privacy ledger, not in a run's record.
+    "privacy-spent": ("mechanism", "noise_multiplier", "sample_rate", "steps", "unit", "adjacency", "data", "run"),
     "record-repaired": ("file", "bytes", "sha256"),
 }
 

@@ -1,4 +1,4 @@
-"""Draw a record's figures into `plots/`: convergence.{png,svg} and resources.{png,svg}.
+"""Draw a record's figures into `plots/`: convergence, resources and, where it has any, privacy, as .png and .svg.
 
 Equal records give equal bytes: the style is fixed whatever the user's own matplotlib settings, SVG ids
 are salted with a constant, and no date or program name goes into the files. matplotlib is imported when
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from secure_fl.runs.atomic import write_atomic, writing
 from secure_fl.runs.convergence import convergence_figure
 from secure_fl.runs.figure_style import STYLE
+from secure_fl.runs.privacy_figure import privacy_figure
 from secure_fl.runs.resource_figure import resources_figure
 from secure_fl.runs.resources import read_samples
 
@@ -37,6 +38,7 @@ def draw_plots(record: RunRecord, *, note: Callable[[str], None] = lambda line: 
     """
     import matplotlib
 
+    promises = record.summary().start.get("privacy") or ()
     rounds, samples = record.rounds(), read_samples(record.folder / "resources.jsonl")
     config = record.config
     title = f"{record.id}   {_name(config.dataset)}, {config.model}, {config.sites} sites, {config.partition}"
@@ -48,6 +50,8 @@ def draw_plots(record: RunRecord, *, note: Callable[[str], None] = lambda line: 
             files += _save(convergence_figure(rounds, title=title), record.folder / "plots" / "convergence")
         else:
             note("no convergence figure: no round has finished yet")
+        if rounds and promises:
+            files += _save(privacy_figure(rounds, promises, title=title), record.folder / "plots" / "privacy")
         if len(samples) >= 2:
             files += _save(resources_figure(samples, rounds, title=title), record.folder / "plots" / "resources")
         else:

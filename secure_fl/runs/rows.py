@@ -74,6 +74,8 @@ class RoundRow:
     bytes_up: int | None = None
     bytes_down: int | None = None
     update_norm: float | None = None
+    epsilon: float | None = None
+    client_epsilon: float | None = None
     accepted: tuple[str, ...] = ()
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None

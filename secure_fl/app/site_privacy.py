@@ -1,0 +1,144 @@
+"""What a site asks before it spends privacy: its own ledger, and the budget that is its own to set.
+
+The coordinator proposes noise, rate and steps with each order; the site computes what they cost, holds the cost
+against the run's budget and against its own, enters it into its ledger, and only then trains. So a round that
+fails, is sent again, or is cut off by a crash has been counted already; a coordinator that asks for less noise
+than its budget says is refused.
+
+From the node config: `privacy-ledger` (a file, needed for DP-SGD), `privacy-budget` (ε for all runs over these
+images together; absent: only the runs' own budgets hold) and `privacy-delta` (default 1e-5). A site with a budget
+refuses runs without DP-SGD. Where a grid has no node config of ours (Ray), the environment names a folder of ledgers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secure_fl.config import RunConfig
+from secure_fl.errors import BudgetError, ConfigError
+from secure_fl.privacy.accounting import Epsilon, epsilon
+from secure_fl.privacy.ledger import Ledger
+from secure_fl.privacy.regime import sample_event
+
+__all__ = ["LEDGERS_VARIABLE", "SitePrivacy", "ledger_file"]
+
+LEDGERS_VARIABLE = "SECURE_FL_PRIVACY_LEDGERS"
+
+_SECRET_BYTES = 32
+
+
+def ledger_file(home: Path, site: str) -> Path:
+    """Where a site that our launcher starts keeps its ledger; it outlives runs."""
+    return home / "federation" / "privacy" / f"{site}.jsonl"
+
+
+@dataclass(frozen=True)
+class SitePrivacy:
+    """A site's ledger and budget; `ledger` is None where none is configured."""
+
+    ledger: Path | None
+    budget: float | None
+    delta: float
+
+    @classmethod
+    def of(cls, node_config: Mapping[str, Any]) -> SitePrivacy:
+        """What the node config says."""
+        ledger, budget = node_config.get("privacy-ledger"), node_config.get("privacy-budget")
+        folder = os.environ.get(LEDGERS_VARIABLE)
+        if not ledger and folder:
+            ledger = str(Path(folder) / f"site-{node_config['partition-id']}.jsonl")
+        return cls(
+            ledger=Path(str(ledger)) if ledger else None,
+            budget=float(budget) if budget is not None else None,
+            delta=float(node_config.get("privacy-delta", 1e-5)),
+        )
+
+    def admit(self, config: RunConfig, *, samples: int, data: str) -> None:
+        """Refuse a run that cannot keep the promises of its config to the end.
+
+        Raises:
+            BudgetError: the run would break this site's own budget.
+            ConfigError: there is no ledger, or δ means nothing for so few images.
+        """
+        if not config.dp_at_sites:
+            if self.budget is not None:
+                raise BudgetError(
+                    "this site trains under differential privacy only",
+                    why=f"its budget is ε = {self.budget:g}, and the run has no DP-SGD",
+                    fix="run with --dp-epsilon and dp-unit=sample",
+                )
+            return
+        if config.dp_delta >= 1 / samples:
+            raise ConfigError(
+                f"`dp-delta` {config.dp_delta:g} is too large for {samples} images",
+                why="a mechanism that publishes one image outright would satisfy it",
+                fix=f"give less than {1 / samples:.2g}",
+            )
+        if self.budget is None:
+            return
+        event = sample_event(config, rounds=config.rounds)
+        if not self._ledger().affordable(event, data, self.budget, self.delta):
+            spent = self._ledger().epsilon(data, self.delta)
+            raise BudgetError(
+                f"the run would break this site's privacy budget of ε = {self.budget:g}",
+                why=f"ε = {spent.value:.2f} is spent, at δ = {self.delta:g}",
+                fix="give a smaller dp-epsilon or fewer rounds, or leave this site out",
+            )
+
+    def spend(self, config: RunConfig, *, run: str, round: int, data: str) -> Epsilon:
+        """Enter one round into the ledger, and say what the run has cost with it; on return it is on disk.
+
+        Raises:
+            BudgetError: the round would exceed the run's budget or the site's; nothing has been entered.
+        """
+        event, ledger = sample_event(config), self._ledger()
+        before = [each.event for each in ledger.spendings(data) if each.run == run]
+        cost = epsilon([*before, event], config.dp_delta)
+        if cost.value > config.dp_epsilon:
+            raise BudgetError(
+                f"round {round} would exceed the run's privacy budget of ε = {config.dp_epsilon:g}",
+                why=f"it would come to ε = {cost.value:.3f}: rounds that failed or were sent again count",
+                fix="the model of the last complete round is saved; a new run has a budget of its own",
+            )
+        if self.budget is not None and not ledger.affordable(event, data, self.budget, self.delta):
+            raise BudgetError(
+                f"round {round} would exceed this site's privacy budget of ε = {self.budget:g}",
+                why=f"ε = {ledger.epsilon(data, self.delta).value:.3f} is spent",
+                fix="the model of the last complete round is saved",
+            )
+        ledger.spend(event, run=run, round=round, unit="sample", data=data)
+        return cost
+
+    def pseudonym(self, data: str) -> str:
+        """The data fingerprint as it may leave the site: keyed by a secret of the site's.
+
+        The plain fingerprint would let anybody who guesses the images confirm the guess.
+        """
+        return "keyed:" + hmac.new(self._secret(), data.encode(), hashlib.sha256).hexdigest()
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self._path())
+
+    def _path(self) -> Path:
+        if self.ledger is None:
+            raise ConfigError(
+                "this site has no privacy ledger", fix="start it with --node-config 'privacy-ledger=\"FILE\"'"
+            )
+        return self.ledger
+
+    def _secret(self) -> bytes:
+        path = self._path().with_suffix(".key")
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_bytes()
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(_SECRET_BYTES))
+        return path.read_bytes()

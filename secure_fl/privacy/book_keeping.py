@@ -1,0 +1,414 @@
+"""Per-sample clipping in one backward pass, by book-keeping.
+
+Bu, Wang, Zha, Karypis, "Differentially Private Optimization on Large Model at Small Cost", ICML 2023, section 3,
+extended to convolutions and GroupNorm. While the gradient of the summed loss flows back, each layer leaves either
+its samples' weight gradients, or the pair they are the product of together with their norms (by a Gram matrix).
+Then, with n_i the norm of sample i's gradient over all parameters,
+
+    Σ_i  c_i · gradient_i,      c_i = min(1, C / n_i)
+
+is one weighted sum a parameter. Unclipped weight gradients are never computed, and there is no second pass.
+
+What is exact: the clipped sum, up to floating point: relative errors of 1e-14 in float64; in float32 a norm is
+off by about 1e-6, so a sample may weigh that much more than C. Samples must not be mixed by a layer: BatchNorm
+in training mode is refused; so are trainable layers whose per-sample gradient nobody here or in Opacus knows.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secure_fl.errors import ConfigError
+from secure_fl.privacy import kernels
+from secure_fl.privacy.kernel_choice import depthwise_kernel, runs_channels_last
+
+__all__ = ["BookKeeper", "ClippedSums", "refuse_mixing"]
+
+# A Gram matrix is worth its product where it has this share of the weight's size (measured, channels-first maps).
+_GRAM_SHARE = 0.35
+_NORM_GUARD = 1e-6  # keeps C / norm finite; as in Opacus
+
+
+@dataclass(frozen=True)
+class ClippedSums:
+    """`sums`: by parameter, the sum of the clipped gradients; `norms`: (records,), before clipping."""
+
+    sums: dict[nn.Parameter, Tensor]
+    norms: Tensor
+
+
+@dataclass(frozen=True)
+class _Gradients:
+    """Each sample's gradient of one parameter, (n, size)."""
+
+    rows: Tensor
+
+    def weighted(self, factors: Tensor) -> Tensor:
+        """Σ_i factors_i · gradient_i."""
+        return factors @ self.rows
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """What the gradients are the product of: activations (n, t, in), output gradients (n, t, out)."""
+
+    activations: Tensor
+    output_gradients: Tensor
+
+    def weighted(self, factors: Tensor) -> Tensor:
+        """The same, as one matrix product over all samples and places."""
+        given = (self.output_gradients * factors.view(-1, 1, 1)).flatten(0, 1)
+        return given.t() @ self.activations.flatten(0, 1)
+
+
+class BookKeeper:
+    """Makes `model` leave per-sample gradients behind; a context manager that restores it.
+
+    private: False computes ordinary summed gradients by the same kernels: the fair baseline of a benchmark.
+
+    Raises:
+        ConfigError: a trainable layer's per-sample gradient is not known, or a parameter is shared.
+    """
+
+    def __init__(self, model: nn.Module, *, private: bool = True) -> None:
+        self.private = private
+        self.parameters = [each for each in model.parameters() if each.requires_grad]
+        self._books: dict[nn.Parameter, _Gradients | _Pair] = {}
+        self._views = 1
+        self._squares: Tensor | None = None
+        self._by_opacus: set[nn.Parameter] = set()
+        self._layers: list[nn.Module] = []
+        forwards = [(layer, self._forward_of(name, layer)) for name, layer in _trainable_layers(model)]
+        for layer, forward in forwards:
+            layer.forward = types.MethodType(forward, layer)
+            self._layers.append(layer)
+
+    def __enter__(self) -> BookKeeper:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.detach()
+
+    def detach(self) -> None:
+        """Give the layers their own forward again."""
+        for layer in self._layers:
+            layer.__dict__.pop("forward", None)
+        self._layers.clear()
+
+    def backward(self, losses_sum: Tensor, *, views: int = 1) -> None:
+        """One pass from the sum of the rows' losses. Each `views` consecutive rows are views of one record.
+
+        Raises:
+            ConfigError: a layer was used twice, or a parameter outside of its layer.
+        """
+        self._reset()
+        self._views = views
+        for parameter in self.parameters:
+            parameter.grad = None
+        losses_sum.backward()  # type: ignore[no-untyped-call]
+        if not self.private:
+            return
+        for parameter in self._by_opacus:
+            parameter.grad = None
+        if any(parameter.grad is not None for parameter in self.parameters):
+            raise ConfigError("a parameter is used outside of its layer", why="its gradient by sample is not known")
+
+    @torch.no_grad()
+    def clipped_sums(self, max_norm: float) -> ClippedSums:
+        """The sum over records of their gradients, each scaled down to `max_norm` if it is longer."""
+        if self._squares is None:
+            raise ConfigError("nothing was recorded", fix="call `backward` first, on a loss of at least one row")
+        norms = self._squares.sqrt()
+        factors = (max_norm / (norms + _NORM_GUARD)).clamp(max=1.0)
+        sums = {each: book.weighted(factors).view_as(each) for each, book in self._books.items()}
+        self._reset()
+        return ClippedSums(sums, norms)
+
+    def _reset(self) -> None:
+        self._books, self._squares = {}, None
+
+    def _note(self, parameter: nn.Parameter, squares: Tensor, book: _Gradients | _Pair) -> None:
+        if parameter in self._books:
+            raise ConfigError(
+                "a trainable layer was used twice in one pass",
+                why="its gradients by sample would have to be added before they are clipped",
+                fix="give each use a layer of its own",
+            )
+        self._squares = squares if self._squares is None else self._squares + squares
+        self._books[parameter] = book
+
+    def note_gradients(self, parameter: nn.Parameter, gradients: Tensor) -> None:
+        """A layer's samples' gradients, (n, *parameter.shape)."""
+        flat = gradients.reshape(len(gradients), -1)
+        if self._views > 1:
+            flat = flat.view(-1, self._views, flat.shape[1]).mean(1)
+        squares = torch.linalg.vector_norm(flat, dim=1).square()
+        self._note(parameter, squares, _Gradients(flat))
+
+    def note_pair(self, parameter: nn.Parameter, activations: Tensor, output_gradients: Tensor, share: float) -> None:
+        """Gradients that are Σ_t g_t ⊗ a_t: norms by Gram matrices if those are smaller than the weight."""
+        a, g = activations, output_gradients
+        if self._views > 1:
+            a = a.reshape(len(a) // self._views, -1, a.shape[2])
+            g = g.reshape(len(a), -1, g.shape[2]) / self._views
+        places = a.shape[1]
+        if places == 1:
+            squares = a.square().sum((1, 2)) * g.square().sum((1, 2))
+        elif places * (a.shape[2] + g.shape[2]) < share * a.shape[2] * g.shape[2]:
+            squares = (torch.bmm(a, a.transpose(1, 2)) * torch.bmm(g, g.transpose(1, 2))).sum((1, 2)).clamp(min=0)
+        else:
+            gradients = torch.bmm(g.transpose(1, 2), a).flatten(1)
+            squares = torch.linalg.vector_norm(gradients, dim=1).square()
+            self._note(parameter, squares, _Gradients(gradients))
+            return
+        self._note(parameter, squares, _Pair(a, g))
+
+    def _forward_of(self, name: str, layer: nn.Module) -> Callable[..., Tensor]:
+        """What stands in for the layer's forward."""
+        keeper = self
+        if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
+            padding, extra = _padding(layer)
+
+            def convolve(self: nn.Conv2d, x: Tensor) -> Tensor:
+                made: Tensor = _Convolution.apply(
+                    F.pad(x, extra) if extra else x, self.weight, self.bias, self, padding, keeper
+                )
+                return made
+
+            return convolve
+        if type(layer) is nn.GroupNorm:
+
+            def normalise(self: nn.GroupNorm, x: Tensor) -> Tensor:
+                made: Tensor = _Normalisation.apply(x, self.weight, self.bias, self, keeper)
+                return made
+
+            return normalise
+        if type(layer) is nn.Linear:
+
+            def multiply(self: nn.Linear, x: Tensor) -> Tensor:
+                made: Tensor = _Product.apply(x, self.weight, self.bias, self, keeper)
+                return made
+
+            return multiply
+        return self._opacus_forward(name, layer)
+
+    def _opacus_forward(self, name: str, layer: nn.Module) -> Callable[..., Tensor]:
+        """The last rung: the layer as it is, its gradients by Opacus's own sampler."""
+        from opacus.grad_sample import GradSampleModule
+
+        sampler = GradSampleModule.GRAD_SAMPLERS.get(type(layer))
+        if sampler is None or getattr(layer, "padding_mode", "zeros") != "zeros":
+            raise ConfigError(
+                f"layer `{name}` ({type(layer).__name__}) cannot be trained under differential privacy",
+                why="nobody here knows its gradient by sample",
+                fix="freeze it, or use convolutions with zero padding, GroupNorm and linear layers",
+            )
+        original = layer.forward
+        self._by_opacus |= {each for each in layer.parameters(recurse=False) if each.requires_grad}
+
+        def forward(self_: nn.Module, x: Tensor) -> Tensor:
+            y: Tensor = original(x)
+
+            def record(g: Tensor) -> None:
+                for parameter, gradients in sampler(layer, [x.detach()], g).items():
+                    if parameter.requires_grad:
+                        self.note_gradients(parameter, gradients.detach())
+
+            if self.private and y.requires_grad:
+                y.register_hook(record)  # type: ignore[no-untyped-call]
+            return y
+
+        return forward
+
+
+def refuse_mixing(model: nn.Module) -> None:
+    """Refuse layers that mix the samples of a batch, whether or not they have anything to train.
+
+    Raises:
+        ConfigError: a BatchNorm is in training mode.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or layer.running_mean is None):
+            raise ConfigError(
+                f"layer `{name}` (BatchNorm) is in training mode",
+                why="it normalises an image by the others of its batch, so that no image's influence is bounded",
+                fix="choose norm=group or norm=frozen-batch",
+            )
+
+
+def _trainable_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Layers with trainable parameters of their own."""
+    owners: dict[nn.Parameter, str] = {}
+    layers = []
+    for name, layer in model.named_modules():
+        own = [each for each in layer.parameters(recurse=False) if each.requires_grad]
+        for parameter in own:
+            if parameter in owners:
+                raise ConfigError(
+                    f"layers `{owners[parameter]}` and `{name}` share a parameter",
+                    why="its gradients by sample would have to be added before they are clipped",
+                    fix="give each layer a parameter of its own",
+                )
+            owners[parameter] = name
+        if own:
+            layers.append((name, layer))
+    return layers
+
+
+def _padding(layer: nn.Conv2d) -> tuple[list[int], list[int]]:
+    """Symmetric padding for the kernels; and what is padded before, (left, right, top, bottom), if it is not."""
+    if not isinstance(layer.padding, str):
+        return list(layer.padding), []
+    if layer.padding == "valid":
+        return [0, 0], []
+    total = [dilation * (kernel - 1) for dilation, kernel in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if not any(each % 2 for each in total):
+        return [each // 2 for each in total], []
+    (top, bottom), (left, right) = ((each // 2, each - each // 2) for each in total)
+    return [0, 0], [left, right, top, bottom]
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        layer: nn.Conv2d,
+        padding: list[int],
+        keeper: BookKeeper,
+    ) -> Tensor:
+        ctx.small = small = runs_channels_last(x)
+        x = x.contiguous(memory_format=torch.channels_last if small else torch.contiguous_format)
+        ctx.layer, ctx.padding, ctx.keeper = layer, padding, keeper
+        ctx.save_for_backward(x, weight)
+        if not kernels.is_pointwise(layer):
+            return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+        n, channels, height, width = x.shape
+        matrix = weight.view(weight.shape[0], channels)
+        if small:
+            rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+            y = rows @ matrix.t() if bias is None else torch.addmm(bias, rows, matrix.t())
+            return y.view(n, height, width, -1).permute(0, 3, 1, 2)
+        # Not matmul: it would fold the batch into the rows, and copy x to do so.
+        y = torch.bmm(matrix.unsqueeze(0).expand(n, -1, -1), x.view(n, channels, -1)).view(n, -1, height, width)
+        return y if bias is None else y + bias.view(1, -1, 1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        layer, padding, keeper = ctx.layer, ctx.padding, ctx.keeper
+        g = gradients[0].contiguous(memory_format=torch.channels_last if ctx.small else torch.contiguous_format)
+        flow = of_weight = of_bias = None
+        if ctx.needs_input_grad[2]:
+            if keeper.private:
+                keeper.note_gradients(layer.bias, g.sum((2, 3)))
+            else:
+                of_bias = g.sum((0, 2, 3))
+        if kernels.is_pointwise(layer):
+            flow, of_weight = _pointwise_backward(ctx, x, weight, g)
+            return flow, of_weight, of_bias, None, None, None
+        if ctx.needs_input_grad[0]:
+            flow = kernels.conv_input_gradient(layer, padding, x, weight, g)
+        if ctx.needs_input_grad[1]:
+            kernel = depthwise_kernel(layer, padding, x, weight, g) if kernels.is_depthwise(layer) else "unfolded"
+            if keeper.private:
+                made = kernels.conv_weight_gradients(layer, padding, x, weight, g, depthwise=kernel)
+                keeper.note_gradients(layer.weight, made)
+            elif kernel == "taps":
+                of_weight = kernels.depthwise_taps(layer, padding, x, g).sum(0)
+            else:
+                of_weight = torch.ops.aten.convolution_backward(
+                    g, x, weight, None, list(layer.stride), padding, list(layer.dilation), False, [0, 0],
+                    layer.groups, [False, True, False],
+                )[1]  # fmt: skip
+        return flow, of_weight, of_bias, None, None, None
+
+
+def _pointwise_backward(ctx: Any, x: Tensor, weight: Tensor, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Gradient of the input, and of the weight where the keeper is not private."""
+    n, channels, height, width = x.shape
+    outputs, places, keeper = g.shape[1], height * width, ctx.keeper
+    matrix = weight.view(outputs, channels)
+    flow = of_weight = None
+    if ctx.small:
+        inputs = x.permute(0, 2, 3, 1).reshape(n, places, channels)
+        given = g.permute(0, 2, 3, 1).reshape(n, places, outputs)
+        if ctx.needs_input_grad[0]:
+            flow = (given.view(-1, outputs) @ matrix).view(n, height, width, channels).permute(0, 3, 1, 2)
+        if ctx.needs_input_grad[1]:
+            if keeper.private:
+                keeper.note_pair(ctx.layer.weight, inputs, given, share=1.0)
+            else:
+                of_weight = (given.view(-1, outputs).t() @ inputs.view(-1, channels)).view_as(weight)
+        return flow, of_weight
+    inputs, given = x.view(n, channels, places), g.view(n, outputs, places)
+    if ctx.needs_input_grad[0]:
+        flow = torch.bmm(matrix.t().unsqueeze(0).expand(n, -1, -1), given).view_as(x)
+    if ctx.needs_input_grad[1]:
+        if keeper.private:
+            keeper.note_pair(ctx.layer.weight, inputs.transpose(1, 2), given.transpose(1, 2), share=_GRAM_SHARE)
+        else:
+            of_weight = torch.bmm(given, inputs.transpose(1, 2)).sum(0).view_as(weight)
+    return flow, of_weight
+
+
+class _Normalisation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, layer: nn.GroupNorm, keeper: BookKeeper) -> Tensor:
+        n, channels = x.shape[:2]
+        places = x[0, 0].numel()
+        y, mean, rstd = torch.native_group_norm(x, weight, bias, n, channels, places, layer.num_groups, layer.eps)
+        ctx.layer, ctx.keeper = layer, keeper
+        ctx.save_for_backward(x, mean, rstd)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, mean, rstd = ctx.saved_tensors
+        layer, keeper, g = ctx.layer, ctx.keeper, gradients[0]
+        shape = x.shape
+        if x.dim() != 4:  # (n, c, anything): the kernels think in maps
+            x, g = x.reshape(*shape[:2], -1, 1), g.reshape(*shape[:2], -1, 1)
+        flow, of_weight, of_bias = kernels.group_norm_gradients(layer, x, mean, rstd, g)
+        flow = flow.reshape(shape)
+        if not keeper.private:
+            return flow, of_weight.sum(0), of_bias.sum(0), None, None
+        if ctx.needs_input_grad[1]:
+            keeper.note_gradients(layer.weight, of_weight)
+        if ctx.needs_input_grad[2]:
+            keeper.note_gradients(layer.bias, of_bias)
+        return flow, None, None, None, None
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Linear, keeper: BookKeeper
+    ) -> Tensor:
+        ctx.layer, ctx.keeper = layer, keeper
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        layer, keeper, g = ctx.layer, ctx.keeper, gradients[0]
+        flow = g @ weight if ctx.needs_input_grad[0] else None
+        inputs, given = x.reshape(len(x), -1, x.shape[-1]), g.reshape(len(g), -1, g.shape[-1])
+        if not keeper.private:
+            of_weight = given.flatten(0, 1).t() @ inputs.flatten(0, 1)
+            return flow, of_weight, None if layer.bias is None else given.sum((0, 1)), None, None
+        if ctx.needs_input_grad[1]:
+            keeper.note_pair(layer.weight, inputs, given, share=1.0)
+        if ctx.needs_input_grad[2]:
+            keeper.note_gradients(layer.bias, given.sum(1))
+        return flow, None, None, None, None

@@ -1,0 +1,179 @@
+"""DP-SGD: a step that is differentially private, in Opacus's protocol, at nearly the speed of a plain one.
+
+One step on the records D that Poisson sampling has drawn (Abadi et al. 2016, algorithm 1):
+
+    update = ( Σ_{x ∈ D} clip(gradient(x), C)  +  N(0, (σC)² I) ) / B,      B = the expected batch q·N
+
+Guarantee: for neighbouring data sets that differ in one record, the sums differ by at most C in L2 norm, so a step is
+the Poisson-subsampled Gaussian mechanism of noise σ that `accounting` counts. B is a constant: dividing by what was
+drawn would leak its number. An empty draw gives noise alone, and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from opacus.optimizers import DPOptimizer
+from torch import Tensor, nn
+
+from secure_fl.errors import ConfigError
+from secure_fl.privacy.book_keeping import BookKeeper, refuse_mixing
+from secure_fl.privacy.randomness import Randomness
+
+__all__ = ["PrivateOptimizer", "PrivateTraining"]
+
+
+class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus's optimizer, fed by a book-keeper: `signal_skip_step` accumulates microbatches, `step_hook` accounts.
+
+    It noises by `randomness` and never by torch's global generator, and divides by a float.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        keeper: BookKeeper,
+        randomness: Randomness,
+        *,
+        noise_multiplier: float,
+        max_grad_norm: float,
+        expected_batch_size: float,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            noise_multiplier=noise_multiplier,
+            max_grad_norm=max_grad_norm,
+            expected_batch_size=expected_batch_size,
+        )
+        self._keeper, self._randomness = keeper, randomness
+        self._recorded = False
+
+    @property
+    def grad_samples(self) -> list[Tensor]:
+        """Opacus asks whether there is anything to train; we keep no gradients by sample."""
+        return [each.detach() for each in self.params]
+
+    @property
+    def accumulated_iterations(self) -> int:
+        """One: `expected_batch_size` is of the logical batch, however many microbatches it has."""
+        return 1
+
+    def recorded(self) -> None:
+        """The keeper holds a microbatch. A step without is a step on an empty batch."""
+        self._recorded = True
+
+    @torch.no_grad()
+    def clip_and_accumulate(self) -> None:
+        """Add the microbatch's clipped sums to `summed_grad`."""
+        sums = self._keeper.clipped_sums(self.max_grad_norm).sums if self._recorded else {}
+        self._recorded = False
+        for parameter in self.params:
+            added = sums.get(parameter)
+            if added is None:
+                added = torch.zeros_like(parameter)
+            before = parameter.summed_grad
+            parameter.summed_grad = added if before is None else before.add_(added)
+
+    @torch.no_grad()
+    def add_noise(self) -> None:
+        """Noise for all parameters in one draw, into `grad`."""
+        params = self.params
+        flat = torch.cat([each.summed_grad.reshape(-1) for each in params])
+        flat += self._randomness.gaussian_like(flat, self.noise_multiplier * self.max_grad_norm)
+        for parameter, part in zip(params, torch.split(flat, [each.numel() for each in params]), strict=True):
+            parameter.grad = part.view_as(parameter)
+
+
+class PrivateTraining:
+    """A model and its optimizer, trained step by step under differential privacy; a context manager.
+
+    noise_multiplier: σ. max_grad_norm: C. expected_batch_size: q·N, a float. microbatch: rows at once, which
+    bounds the memory and moves nothing else. `after_step` is called with this after each noised step.
+
+    Raises:
+        ConfigError: a number has no meaning, or the model has layers that cannot be trained privately.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        noise_multiplier: float,
+        max_grad_norm: float,
+        expected_batch_size: float,
+        randomness: Randomness,
+        microbatch: int = 64,
+        after_step: Callable[[DPOptimizer], None] | None = None,
+    ) -> None:
+        for name, value in (("noise_multiplier", noise_multiplier), ("max_grad_norm", max_grad_norm),
+                            ("expected_batch_size", expected_batch_size), ("microbatch", microbatch)):  # fmt: skip
+            if not value > 0:
+                raise ConfigError(f"`{name}` is {value}", fix="give a number above 0")
+        _refuse_other_parameters(model, optimizer)
+        refuse_mixing(model)
+        self._model, self._microbatch = model, microbatch
+        self._keeper = BookKeeper(model)
+        self.optimizer = PrivateOptimizer(
+            optimizer,
+            self._keeper,
+            randomness,
+            noise_multiplier=noise_multiplier,
+            max_grad_norm=max_grad_norm,
+            expected_batch_size=expected_batch_size,
+        )
+        if after_step is not None:
+            self.optimizer.attach_step_hook(after_step)
+
+    def __enter__(self) -> PrivateTraining:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the model back as it was made, without a trace of gradients."""
+        self._keeper.detach()
+        for parameter in self._model.parameters():
+            parameter.grad = None
+            parameter.__dict__.pop("summed_grad", None)
+            parameter.__dict__.pop("grad_sample", None)
+
+    def step(self, inputs: Tensor, labels: Tensor, *, views: int = 1) -> None:
+        """One step on what was drawn: inputs (n·views, …), labels (n·views,); n may be 0.
+
+        The rows of a record stand together; their gradients are averaged before they are clipped.
+
+        Raises:
+            ConfigError: a layer mixes records, was used twice, or the rows are not a multiple of `views`.
+        """
+        if len(inputs) % views or len(inputs) != len(labels):
+            raise ConfigError(f"{len(inputs)} inputs and {len(labels)} labels are not {views} views of each record")
+        refuse_mixing(self._model)
+        rows = max(views, self._microbatch // views * views)
+        starts = list(range(0, len(inputs), rows)) or [0]
+        for start in starts:
+            self.optimizer.zero_grad(set_to_none=True)
+            if len(inputs):
+                part = slice(start, start + rows)
+                loss = F.cross_entropy(self._model(inputs[part]), labels[part], reduction="sum")
+                self._keeper.backward(loss, views=views)
+                self.optimizer.recorded()
+            self.optimizer.signal_skip_step(start != starts[-1])
+            self.optimizer.step()
+
+
+def _refuse_other_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """What the optimizer moves must be exactly what is clipped and noised."""
+    trained = {each for each in model.parameters() if each.requires_grad}
+    moved = {each for group in optimizer.param_groups for each in group["params"] if each.requires_grad}
+    if trained != moved:
+        raise ConfigError(
+            "the optimizer does not hold exactly the model's trainable parameters",
+            why=f"the model has {len(trained)}, the optimizer {len(moved)}",
+            fix="give it model.parameters()",
+        )
+    if any(group.get("weight_decay") for group in optimizer.param_groups):
+        raise ConfigError("the optimizer has weight decay", fix="set it to 0: noise already regularises")

@@ -1,0 +1,56 @@
+"""Which of the exact kernels to use where: by rule on CPUs, where they were measured; elsewhere by a first trial.
+
+All kernels give the same numbers (to rounding), so a choice moves time and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from secure_fl.privacy import kernels
+
+__all__ = ["SMALL_MAP", "depthwise_kernel", "runs_channels_last"]
+
+# Places of a map up to which channels-last matrix products win (4 × 4).
+SMALL_MAP = 16
+_TRIALS = 3
+
+_chosen: dict[tuple[object, ...], str] = {}
+
+
+def runs_channels_last(x: Tensor) -> bool:
+    """Whether a convolution of `x`, (n, c, H, W), runs channels-last."""
+    return x.shape[2] * x.shape[3] <= SMALL_MAP
+
+
+def depthwise_kernel(
+    layer: nn.Conv2d, padding: list[int], x: Tensor, weight: Tensor, g: Tensor, *, measure: bool | None = None
+) -> str:
+    """`taps`, `folded` or `unfolded`. measure: try all three and remember; by default on anything but a CPU."""
+    if not (x.device.type != "cpu" if measure is None else measure):
+        return "taps" if runs_channels_last(x) else "folded"
+    key = (x.device.type, x.dtype, tuple(x.shape), layer.kernel_size, layer.stride, tuple(padding), layer.dilation)
+    if key not in _chosen:
+        tried: dict[str, Callable[[], Tensor]] = {
+            "taps": lambda: kernels.depthwise_taps(layer, padding, x, g),
+            "folded": lambda: kernels.depthwise_folded(layer, padding, x, weight, g),
+            "unfolded": lambda: kernels.unfolded(layer, padding, x, g),
+        }
+        _chosen[key] = min(tried, key=lambda name: _seconds(tried[name], x.device))
+    return _chosen[key]
+
+
+def _seconds(kernel: Callable[[], Tensor], device: torch.device) -> float:
+    """The best of a few runs; the first one of all warms up."""
+    times = []
+    for _ in range(_TRIALS + 1):
+        began = time.perf_counter()
+        kernel()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return min(times[1:])

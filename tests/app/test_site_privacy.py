@@ -1,0 +1,79 @@
+"""A site's own say over its privacy: what it admits, what it spends, and what it tells."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from secure_fl.app.site_privacy import LEDGERS_VARIABLE, SitePrivacy, ledger_file
+from secure_fl.config import RunConfig
+from secure_fl.errors import BudgetError, ConfigError
+from secure_fl.privacy.accounting import epsilon
+from secure_fl.privacy.ledger import Ledger
+from secure_fl.privacy.regime import planned, sample_event
+
+DATA = "sha256:" + "a" * 64
+CONFIG = planned(RunConfig(model="light_cnn", dp_epsilon=4.0, dp_delta=1e-4, rounds=3, local_epochs=1))
+
+
+def site(folder: Path, **own: float) -> SitePrivacy:
+    return SitePrivacy.of({"partition-id": 0, "privacy-ledger": str(folder / "site-0.jsonl"), **own})
+
+
+def test_a_round_is_on_disk_before_its_cost_is_known_to_anybody(tmp_path):
+    cost = site(tmp_path).spend(CONFIG, run="r1", round=1, data=DATA)
+    (spending,) = Ledger(tmp_path / "site-0.jsonl").spendings(DATA)
+    assert spending.event == sample_event(CONFIG) and (spending.run, spending.round) == ("r1", 1)
+    assert cost.value == pytest.approx(epsilon([sample_event(CONFIG)], 1e-4).value)
+
+
+def test_the_planned_rounds_fit_the_runs_budget_and_one_more_is_refused_before_it_is_spent(tmp_path):
+    privacy = site(tmp_path)
+    costs = [privacy.spend(CONFIG, run="r1", round=number, data=DATA).value for number in (1, 2, 3)]
+    assert costs == sorted(costs) and costs[-1] <= 4.0
+    with pytest.raises(BudgetError, match="round 3 would exceed the run's privacy budget"):
+        privacy.spend(CONFIG, run="r1", round=3, data=DATA)  # sent again
+    assert len(Ledger(tmp_path / "site-0.jsonl").spendings(DATA)) == 3
+    privacy.spend(CONFIG, run="r2", round=1, data=DATA)  # another run has a budget of its own
+
+
+def test_the_sites_own_budget_holds_over_all_runs_on_the_same_images(tmp_path):
+    privacy = site(tmp_path, **{"privacy-budget": 4.5, "privacy-delta": 1e-4})
+    privacy.admit(CONFIG, samples=300, data=DATA)
+    for number in (1, 2, 3):
+        privacy.spend(CONFIG, run="r1", round=number, data=DATA)
+    with pytest.raises(BudgetError, match="would break this site's privacy budget"):
+        privacy.admit(CONFIG, samples=300, data=DATA)
+    privacy.admit(CONFIG, samples=300, data="sha256:" + "b" * 64)  # other images have spent nothing
+
+
+def test_a_site_with_a_budget_refuses_to_train_without_privacy(tmp_path):
+    with pytest.raises(BudgetError, match="under differential privacy only"):
+        site(tmp_path, **{"privacy-budget": 4.5}).admit(RunConfig(), samples=300, data=DATA)
+    client_only = RunConfig(dp_epsilon=4.0, dp_unit="client")
+    with pytest.raises(BudgetError):
+        site(tmp_path, **{"privacy-budget": 4.5}).admit(client_only, samples=300, data=DATA)
+
+
+def test_delta_must_be_smaller_than_one_image(tmp_path):
+    with pytest.raises(ConfigError, match="too large for 10000 images"):
+        site(tmp_path).admit(CONFIG, samples=10_000, data=DATA)
+
+
+def test_without_a_ledger_there_is_no_training_with_privacy(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="no privacy ledger"):
+        SitePrivacy.of({"partition-id": 3}).spend(CONFIG, run="r1", round=1, data=DATA)
+    monkeypatch.setenv(LEDGERS_VARIABLE, str(tmp_path))
+    assert SitePrivacy.of({"partition-id": 3}).ledger == tmp_path / "site-3.jsonl"
+    assert ledger_file(tmp_path, "site-3") == tmp_path / "federation" / "privacy" / "site-3.jsonl"
+
+
+def test_the_fingerprint_that_leaves_is_keyed_by_a_secret_that_stays(tmp_path):
+    here, there = site(tmp_path / "a"), site(tmp_path / "b")
+    shown = here.pseudonym(DATA)
+    assert shown == here.pseudonym(DATA) != there.pseudonym(DATA)
+    assert "a" * 64 not in shown
+    secret = tmp_path / "a" / "site-0.key"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600 and len(secret.read_bytes()) == 32

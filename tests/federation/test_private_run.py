@@ -1,0 +1,140 @@
+"""Runs under differential privacy, on the grids, with the real parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Message, MessageType
+
+from secure_fl.app import client_app
+from secure_fl.app.coordinator import coordinate
+from secure_fl.app.identity import open_roster
+from secure_fl.app.site_privacy import ledger_file
+from secure_fl.app.strategy import FedAvg
+from secure_fl.config_sources import resolve
+from secure_fl.data import site_sizes
+from secure_fl.errors import BudgetError
+from secure_fl.federation.launch import execute
+from secure_fl.federation.local_grid import LocalGrid
+from secure_fl.privacy.ledger import Ledger
+from secure_fl.runs import RunRecord
+
+PRIVATE = ("grid=local", "samples=240", "test-samples=60", "dp-epsilon=8", "dp-delta=1e-4", "partition=iid")
+MEASURED = {"train_loss", "validation_loss", "validation_accuracy", "per_class_accuracy", "compute_s", "cpu_s"}
+
+
+def make(home: Path, *assignments: str) -> RunRecord:
+    return RunRecord.create(home, resolve(flags={}, assignments=(*PRIVATE, *assignments), environ={}, preset="smoke"))
+
+
+def ending(record: RunRecord) -> dict:
+    return next(dict(event.fields) for event in reversed(record.events()) if event.kind == "run-finished")
+
+
+def ledgers(home: Path) -> list[Ledger]:
+    return [Ledger(ledger_file(home, f"site-{index}")) for index in range(3)]
+
+
+def test_each_round_is_in_each_sites_ledger_and_epsilon_is_in_the_record_and_the_plots(tmp_path):
+    record = make(tmp_path)
+    execute(record, tmp_path)
+    spent = [row.epsilon for row in record.rounds()]
+    assert spent[0] == 0.0 < spent[1] < spent[2] <= 8.0
+    for ledger in ledgers(tmp_path):
+        ledger.verify()
+        assert [(each.run, each.round, each.unit) for each in ledger.spendings()] == [
+            (record.id, number, "sample") for number in (1, 2)
+        ]
+    (promise,) = record.summary().start["privacy"]
+    assert promise["unit"] == "image" and promise["adjacency"] == "add-remove" and promise["accountant"] == "prv"
+    assert promise["epsilon"] == pytest.approx(spent[2]) and "not_private" not in promise
+    assert (record.folder / "plots" / "privacy.png").stat().st_size > 5_000
+
+
+def test_nothing_measured_on_images_leaves_a_site_under_dp_sgd(tmp_path):
+    record = make(tmp_path)
+    execute(record, tmp_path)
+    replies = [event for event in record.events() if event.kind == "reply-accepted"]
+    assert len(replies) == 6
+    for reply in replies:
+        assert not MEASURED & set(reply.fields), reply.fields
+        assert reply["steps"] == 10 and reply["dp_epsilon"] > 0
+    assert not [event for event in record.events() if event.kind == "site-evaluated"]
+    assert all(event["data"].startswith("keyed:") for event in record.events() if event.kind == "site-joined")
+
+
+def test_noise_is_of_no_seed_unless_that_is_asked_for_and_then_the_run_says_that_it_is_not_private(tmp_path):
+    ends = []
+    for assignments in ((), (), ("insecure-test-rng=true",), ("insecure-test-rng=true",)):
+        record = make(tmp_path / str(len(ends)), *assignments)
+        execute(record, tmp_path / str(len(ends)))
+        ends.append((ending(record)["model_sha256"], "not_private" in record.summary().start["privacy"][0]))
+    assert ends[0][0] != ends[1][0] and ends[2][0] == ends[3][0]
+    assert [marked for _, marked in ends] == [False, False, True, True]
+
+
+def test_when_the_budget_is_spent_the_run_stops_before_the_step_and_keeps_its_model(tmp_path):
+    """A resumed run repeats a round that was counted already, so that its last round is one too many."""
+    record = make(tmp_path, "rounds=3")
+
+    def cut(message: Message) -> Message:
+        if message.metadata.message_type == MessageType.TRAIN and message.metadata.group_id == "3":
+            raise ConnectionError("the SuperLink is away")
+        return message
+
+    configs = [{"privacy-ledger": str(ledger_file(tmp_path, f"site-{index}"))} for index in range(3)]
+    grid = LocalGrid(client_app.app, 3, node_configs=configs, fault=cut)
+    with pytest.raises(ConnectionError):
+        coordinate(grid, record, open_roster(site_sizes(record.config)), FedAvg(), facts={"pid": 1})
+    # Round 2 counts again: as after a crash between its training and its checkpoint.
+    for ledger in ledgers(tmp_path):
+        last = ledger.spendings()[-1]
+        ledger.spend(last.event, run=last.run, round=last.round, unit="sample", data=last.data)
+    with pytest.raises(BudgetError, match="the privacy budget ends the run before round 3") as refused:
+        execute(record, tmp_path)
+    assert refused.value.exit_code == 3
+    assert (record.folder / "model.safetensors").is_file() and record.last_checkpoint().round == 2
+    assert [len(ledger.spendings()) for ledger in ledgers(tmp_path)] == [3, 3, 3]
+
+
+def test_a_run_that_no_site_can_afford_is_refused_before_anything_is_spent(tmp_path):
+    record = make(tmp_path)
+    configs = [
+        {"privacy-ledger": str(ledger_file(tmp_path, f"site-{index}")), "privacy-budget": 1.0} for index in range(3)
+    ]
+    grid = LocalGrid(client_app.app, 3, node_configs=configs)
+    with pytest.raises(BudgetError, match="3 of 3 sites cannot afford this run"):
+        coordinate(grid, record, open_roster(site_sizes(record.config)), FedAvg(), facts={"pid": 1})
+    assert not [event for event in record.events() if event.kind == "round-started"]
+    assert all(not ledger.spendings() for ledger in ledgers(tmp_path))
+
+
+def test_a_site_that_cannot_afford_the_run_stays_out_and_the_others_train(tmp_path):
+    record = make(tmp_path, "quorum=0.5")
+    configs = [{"privacy-ledger": str(ledger_file(tmp_path, f"site-{index}"))} for index in range(3)]
+    configs[1] |= {"privacy-budget": 1.0}
+    grid = LocalGrid(client_app.app, 3, node_configs=configs)
+    coordinate(grid, record, open_roster(site_sizes(record.config)), FedAvg(), facts={"pid": 1})
+    assert all(row.accepted == ("site-0", "site-2") for row in record.rounds()[1:])
+
+
+def test_client_level_privacy_clips_each_site_noises_the_sum_and_has_a_ledger_of_its_own(tmp_path):
+    record = make(tmp_path, "dp-unit=client", "dp-client-clip=0.5")
+    execute(record, tmp_path)
+    spent = [row.client_epsilon for row in record.rounds()]
+    assert spent[1] < spent[2] <= 8.0
+    ledger = Ledger(ledger_file(tmp_path, "coordinator"))
+    assert [each.unit for each in ledger.spendings()] == ["client", "client"]
+    noise = ledger.spendings()[0].event.noise_multiplier
+    # The noise dwarfs three clipped updates, so that a round's step has its size: sigma S sqrt(d) / n.
+    expected = noise * 0.5 * np.sqrt(10_170) / 3
+    assert record.rounds()[1].update_norm == pytest.approx(expected, rel=0.05)
+
+
+def test_both_units_at_once_are_two_promises(tmp_path):
+    record = make(tmp_path, "dp-unit=both", "rounds=1")
+    execute(record, tmp_path)
+    assert [each["unit"] for each in record.summary().start["privacy"]] == ["image", "site"]
+    assert record.rounds()[1].epsilon > 0 and record.rounds()[1].client_epsilon > 0
