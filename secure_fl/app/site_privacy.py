@@ -98,22 +98,23 @@ class SitePrivacy:
             BudgetError: the round would exceed the run's budget or the site's; nothing has been entered.
         """
         event, ledger = sample_event(config), self._ledger()
-        before = [each.event for each in ledger.spendings(data) if each.run == run]
-        cost = epsilon([*before, event], config.dp_delta)
-        if cost.value > config.dp_epsilon:
-            raise BudgetError(
-                f"round {round} would exceed the run's privacy budget of ε = {config.dp_epsilon:g}",
-                why=f"it would come to ε = {cost.value:.3f}: rounds that failed or were sent again count",
-                fix="the model of the last complete round is saved; a new run has a budget of its own",
-            )
-        if self.budget is not None and not ledger.affordable(event, data, self.budget, self.delta):
-            raise BudgetError(
-                f"round {round} would exceed this site's privacy budget of ε = {self.budget:g}",
-                why=f"ε = {ledger.epsilon(data, self.delta).value:.3f} is spent",
-                fix="the model of the last complete round is saved",
-            )
-        ledger.spend(event, run=run, round=round, unit="sample", data=data)
-        return cost
+        with ledger.alone():  # two runs at once must not both find the last of the budget
+            before = [each.event for each in ledger.spendings(data) if each.run == run]
+            cost = epsilon([*before, event], config.dp_delta)
+            if cost.value > config.dp_epsilon:
+                raise BudgetError(
+                    f"round {round} would exceed the run's privacy budget of ε = {config.dp_epsilon:g}",
+                    why=f"it would come to ε = {cost.value:.3f}: rounds that failed or were sent again count",
+                    fix="the model of the last complete round is saved; a new run has a budget of its own",
+                )
+            if self.budget is not None and not ledger.affordable(event, data, self.budget, self.delta):
+                raise BudgetError(
+                    f"round {round} would exceed this site's privacy budget of ε = {self.budget:g}",
+                    why=f"ε = {ledger.epsilon(data, self.delta).value:.3f} is spent",
+                    fix="the model of the last complete round is saved",
+                )
+            ledger.spend(event, run=run, round=round, unit="sample", data=data)
+            return cost
 
     def pseudonym(self, data: str) -> str:
         """The data fingerprint as it may leave the site: keyed by a secret of the site's.

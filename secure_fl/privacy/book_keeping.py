@@ -27,11 +27,11 @@ from torch import Tensor, nn
 
 from secure_fl.errors import ConfigError
 from secure_fl.privacy import kernels
-from secure_fl.privacy.kernel_choice import depthwise_kernel, runs_channels_last
+from secure_fl.privacy.kernel_choice import depthwise_kernel, is_small, runs_channels_last
 
 __all__ = ["BookKeeper", "ClippedSums", "refuse_mixing"]
 
-# A Gram matrix is worth its product where it has this share of the weight's size (measured, channels-first maps).
+# On larger maps a Gram matrix is worth its product where it has this share of the weight's size (measured).
 _GRAM_SHARE = 0.35
 _NORM_GUARD = 1e-6  # keeps C / norm finite; as in Opacus
 
@@ -82,6 +82,8 @@ class BookKeeper:
         self.parameters = [each for each in model.parameters() if each.requires_grad]
         self._books: dict[nn.Parameter, _Gradients | _Pair] = {}
         self._views = 1
+        self.row_bytes = 0
+        """The largest input of a convolution, of one row."""
         self._squares: Tensor | None = None
         self._by_opacus: set[nn.Parameter] = set()
         self._layers: list[nn.Module] = []
@@ -286,15 +288,16 @@ class _Convolution(torch.autograd.Function):
         padding: list[int],
         keeper: BookKeeper,
     ) -> Tensor:
-        ctx.small = small = runs_channels_last(x)
-        x = x.contiguous(memory_format=torch.channels_last if small else torch.contiguous_format)
+        ctx.last, ctx.small = runs_channels_last(x), is_small(x)
+        x = x.contiguous(memory_format=torch.channels_last if ctx.last else torch.contiguous_format)
         ctx.layer, ctx.padding, ctx.keeper = layer, padding, keeper
+        keeper.row_bytes = max(keeper.row_bytes, x[:1].nbytes)
         ctx.save_for_backward(x, weight)
-        if not kernels.is_pointwise(layer):
+        if not kernels.is_pointwise(layer) or (ctx.last and not ctx.small):
             return F.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
         n, channels, height, width = x.shape
         matrix = weight.view(weight.shape[0], channels)
-        if small:
+        if ctx.small:
             rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
             y = rows @ matrix.t() if bias is None else torch.addmm(bias, rows, matrix.t())
             return y.view(n, height, width, -1).permute(0, 3, 1, 2)
@@ -306,7 +309,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         layer, padding, keeper = ctx.layer, ctx.padding, ctx.keeper
-        g = gradients[0].contiguous(memory_format=torch.channels_last if ctx.small else torch.contiguous_format)
+        g = gradients[0].contiguous(memory_format=torch.channels_last if ctx.last else torch.contiguous_format)
         flow = of_weight = of_bias = None
         if ctx.needs_input_grad[2]:
             if keeper.private:
@@ -339,14 +342,16 @@ def _pointwise_backward(ctx: Any, x: Tensor, weight: Tensor, g: Tensor) -> tuple
     outputs, places, keeper = g.shape[1], height * width, ctx.keeper
     matrix = weight.view(outputs, channels)
     flow = of_weight = None
-    if ctx.small:
+    if ctx.last:
         inputs = x.permute(0, 2, 3, 1).reshape(n, places, channels)
         given = g.permute(0, 2, 3, 1).reshape(n, places, outputs)
-        if ctx.needs_input_grad[0]:
+        if ctx.needs_input_grad[0] and not ctx.small:
+            flow = kernels.conv_input_gradient(ctx.layer, [0, 0], x, weight, g)
+        elif ctx.needs_input_grad[0]:
             flow = (given.view(-1, outputs) @ matrix).view(n, height, width, channels).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
             if keeper.private:
-                keeper.note_pair(ctx.layer.weight, inputs, given, share=1.0)
+                keeper.note_pair(ctx.layer.weight, inputs, given, share=1.0 if ctx.small else _GRAM_SHARE)
             else:
                 of_weight = (given.view(-1, outputs).t() @ inputs.view(-1, channels)).view_as(weight)
         return flow, of_weight

@@ -13,30 +13,36 @@ from torch import Tensor, nn
 
 from secure_fl.privacy import kernels
 
-__all__ = ["SMALL_MAP", "depthwise_kernel", "runs_channels_last"]
+__all__ = ["depthwise_kernel", "is_small", "runs_channels_last"]
 
-# Places of a map up to which channels-last matrix products win (4 × 4).
-SMALL_MAP = 16
+# Places of a map up to which matrix products and shifted products win (4 × 4).
+_SMALL_MAP = 16
 _TRIALS = 3
 
 _chosen: dict[tuple[object, ...], str] = {}
 
 
+def is_small(x: Tensor) -> bool:
+    """Whether the maps of `x`, (n, c, H, W), are so small that plain matrix products beat convolutions."""
+    return x.shape[2] * x.shape[3] <= _SMALL_MAP
+
+
 def runs_channels_last(x: Tensor) -> bool:
-    """Whether a convolution of `x`, (n, c, H, W), runs channels-last."""
-    return x.shape[2] * x.shape[3] <= SMALL_MAP
+    """Whether a convolution of `x` runs channels-last: on CPUs always, elsewhere where maps are small."""
+    return x.device.type == "cpu" or is_small(x)
 
 
 def depthwise_kernel(
     layer: nn.Conv2d, padding: list[int], x: Tensor, weight: Tensor, g: Tensor, *, measure: bool | None = None
 ) -> str:
-    """`taps`, `folded` or `unfolded`. measure: try all three and remember; by default on anything but a CPU."""
+    """A name for `kernels.conv_weight_gradients`. measure: try all and remember; by default on anything but a CPU."""
     if not (x.device.type != "cpu" if measure is None else measure):
-        return "taps" if runs_channels_last(x) else "folded"
+        return "taps" if is_small(x) else "by-sample"
     key = (x.device.type, x.dtype, tuple(x.shape), layer.kernel_size, layer.stride, tuple(padding), layer.dilation)
     if key not in _chosen:
         tried: dict[str, Callable[[], Tensor]] = {
             "taps": lambda: kernels.depthwise_taps(layer, padding, x, g),
+            "by-sample": lambda: kernels.depthwise_by_sample(layer, padding, x, weight, g),
             "folded": lambda: kernels.depthwise_folded(layer, padding, x, weight, g),
             "unfolded": lambda: kernels.unfolded(layer, padding, x, g),
         }

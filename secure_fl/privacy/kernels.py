@@ -3,10 +3,13 @@
 Opacus computes the full (out × in·k·k) product of a grouped convolution and keeps its diagonal blocks, which for
 depthwise layers wastes a factor of C. The kernels here do only the work that is used. Measured on CPUs:
 
-* maps up to 4×4 run channels-last: 1×1 convolutions are one matrix product, depthwise ones are shifted products
-  over the valid overlaps alone; PyTorch's own depthwise weight gradient is pathologically slow there;
-* larger maps run channels-first: 1×1 convolutions are a batched product, depthwise ones fold the batch into the
-  groups, which gives per-sample gradients at the price of the summed one;
+* on CPUs everything runs channels-last, which oneDNN's convolutions are fastest at;
+* on maps up to 4×4, 1×1 convolutions are one matrix product, and depthwise ones are shifted products over the valid
+  overlaps alone; PyTorch's own depthwise weight gradient is pathologically slow there;
+* on larger maps the summed weight gradient of one sample after the other costs hardly more than that of all, and
+  so does GroupNorm's;
+* elsewhere (not on CPUs) larger maps run channels-first, with the batch folded into the groups: per-sample gradients
+  at the price of the summed one;
 * anything else is unfolded and multiplied group by group.
 
 Shapes: x (n, ci, H, W), g (n, co, Ho, Wo): the layer's input and the gradient of its output.
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 __all__ = [
     "conv_input_gradient",
     "conv_weight_gradients",
+    "depthwise_by_sample",
     "depthwise_folded",
     "depthwise_taps",
     "group_norm_gradients",
@@ -31,8 +35,8 @@ __all__ = [
 
 _CONV = torch.ops.aten.convolution_backward
 _GROUP_NORM = torch.ops.aten.native_group_norm_backward
-# Up to this many places of a map, channels-last formulas beat the native GroupNorm backward.
-_SMALL_NORM_MAP = 4
+# Up to this many places of a map, formulas over the batch beat the native GroupNorm backward.
+_SMALL_NORM_MAP = {"folded": 4, "by-sample": 64}
 
 
 def is_pointwise(layer: nn.Conv2d) -> bool:
@@ -55,10 +59,12 @@ def conv_input_gradient(layer: nn.Conv2d, padding: list[int], x: Tensor, weight:
 def conv_weight_gradients(
     layer: nn.Conv2d, padding: list[int], x: Tensor, weight: Tensor, g: Tensor, *, depthwise: str
 ) -> Tensor:
-    """Each sample's gradient of the weight, (n, *weight.shape); `depthwise`: taps, folded or unfolded."""
+    """Each sample's gradient of the weight, (n, *weight.shape); `depthwise`: taps, by-sample, folded or unfolded."""
     if is_depthwise(layer):
         if depthwise == "taps":
             return depthwise_taps(layer, padding, x, g)
+        if depthwise == "by-sample":
+            return depthwise_by_sample(layer, padding, x, weight, g)
         if depthwise == "folded":
             return depthwise_folded(layer, padding, x, weight, g)
     return unfolded(layer, padding, x, g)
@@ -87,6 +93,15 @@ def depthwise_taps(layer: nn.Conv2d, padding: list[int], x: Tensor, g: Tensor) -
     return taps.transpose(1, 2).reshape(n, c, 1, kh, kw)
 
 
+def depthwise_by_sample(layer: nn.Conv2d, padding: list[int], x: Tensor, weight: Tensor, g: Tensor) -> Tensor:
+    """The same by one summed gradient a sample; the fastest where x and g are channels-last."""
+    found = weight.new_empty(len(x), *weight.shape)
+    for i in range(len(x)):
+        wanted = [False, True, False]
+        found[i] = _backward(layer, padding, x[i : i + 1], weight, g[i : i + 1], layer.groups, wanted)[1]
+    return found
+
+
 def depthwise_folded(layer: nn.Conv2d, padding: list[int], x: Tensor, weight: Tensor, g: Tensor) -> Tensor:
     """The same by one summed gradient of n·c groups: the batch of one image has n·c channels."""
     n, c = x.shape[:2]
@@ -110,7 +125,7 @@ def group_norm_gradients(
     """Gradient of the input, and each sample's of weight and bias, (n, c) both. mean, rstd: (n, groups)."""
     n, c, height, width = x.shape
     places = height * width
-    if x.is_contiguous() and places > _SMALL_NORM_MAP:
+    if x.is_contiguous() and places > _SMALL_NORM_MAP["folded"]:
         # One sample of n·c channels: the summed gradient is then each sample's own.
         flow, weight, bias = _GROUP_NORM(
             g.contiguous().view(1, n * c, height, width),
@@ -125,7 +140,24 @@ def group_norm_gradients(
             [True, True, True],
         )
         return flow.view_as(x), weight.view(n, c), bias.view(n, c)
+    if places > _SMALL_NORM_MAP["by-sample"]:
+        return _group_norm_gradients_by_sample(layer, x, mean, rstd, g)
     return _small_group_norm_gradients(layer, x, mean, rstd, g)
+
+
+def _group_norm_gradients_by_sample(
+    layer: nn.GroupNorm, x: Tensor, mean: Tensor, rstd: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    n, c, height, width = x.shape
+    g = g.contiguous(memory_format=torch.channels_last)
+    flow, weight, bias = torch.empty_like(x), x.new_empty(n, c), x.new_empty(n, c)
+    scale = layer.weight.detach()
+    for i in range(n):
+        one = slice(i, i + 1)
+        flow[one], weight[i], bias[i] = _GROUP_NORM(
+            g[one], x[one], mean[one], rstd[one], scale, 1, c, height * width, layer.num_groups, [True, True, True]
+        )
+    return flow, weight, bias
 
 
 def _small_group_norm_gradients(

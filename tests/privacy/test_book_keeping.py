@@ -140,12 +140,12 @@ def test_the_depthwise_kernels_agree_with_each_other_and_any_may_be_chosen():
     weight = layer.weight.detach()
     found = [
         kernels.conv_weight_gradients(layer, [1, 1], x, weight, g, depthwise=name)
-        for name in ("taps", "folded", "unfolded")
+        for name in ("taps", "by-sample", "folded", "unfolded")
     ]
     assert all(torch.allclose(found[0], each, rtol=1e-12, atol=1e-12) for each in found[1:])
     kernel_choice._chosen.clear()
     chosen = kernel_choice.depthwise_kernel(layer, [1, 1], x, weight, g, measure=True)
-    assert chosen in ("taps", "folded", "unfolded") and list(kernel_choice._chosen.values()) == [chosen]
+    assert chosen in ("taps", "by-sample", "folded", "unfolded") and list(kernel_choice._chosen.values()) == [chosen]
 
 
 class Mixed(nn.Module):

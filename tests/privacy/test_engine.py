@@ -125,9 +125,11 @@ def test_poisson_sampling_draws_each_record_by_itself():
     assert len(source.poisson(5, 1e-9)) == 0
 
 
-def test_a_sum_of_draws_has_the_size_of_one():
-    tensor = torch.zeros(200_000)
-    assert float(Randomness.from_system().gaussian_like(tensor, 3.0, terms=4).std()) == pytest.approx(3.0, rel=0.01)
+def test_the_two_draws_of_the_noise_have_keys_of_their_own():
+    source = Randomness.from_system()
+    a, b = (torch.empty(100_000).normal_(generator=each) for each in source.noise)
+    assert abs(float((a * b).mean())) < 5 / math.sqrt(100_000)
+    assert float(source.gaussian_like(torch.zeros(1_000_000), 3.0).abs().max()) > 3.0 * 4.5  # it has tails
 
 
 def test_closing_leaves_nothing_behind():

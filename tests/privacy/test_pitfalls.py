@@ -134,7 +134,7 @@ def private_round(randomness: Randomness, *, images: int, rate: float) -> RunCon
 def test_2_what_is_drawn_is_what_is_accounted() -> None:
     """A loader of 40 records in batches of 12 draws at 1/4 instead of 3/10, and int(1/q) steps an epoch."""
     source = Randomness.insecure_for_tests(0)
-    randomness = Recorded(source.sampling, source.noise, source.augmentation, insecure=True)
+    randomness = Recorded(source.sampling, source.noise, insecure=True)
     event = sample_event(private_round(randomness, images=40, rate=0.3))
     assert randomness.asked == [(40, event.sample_rate)] * event.steps
     assert (event.mechanism, event.sample_rate, event.steps) == ("poisson-gaussian", 0.3, round(2 / 0.3))
@@ -158,7 +158,7 @@ def test_3_an_empty_batch_stays_empty_and_is_noised_like_any_other() -> None:
 
 def test_3_a_round_that_draws_nobody_is_a_round() -> None:
     source = Randomness.insecure_for_tests(0)
-    randomness = Recorded(source.sampling, source.noise, source.augmentation, insecure=True)
+    randomness = Recorded(source.sampling, source.noise, insecure=True)
     event = sample_event(private_round(randomness, images=2, rate=0.1))
     assert 0 in randomness.drawn
     assert len(randomness.drawn) == event.steps == 20
