@@ -57,7 +57,7 @@ def test_every_preset_is_usable(name: str) -> None:
 
 
 def test_the_presets_that_the_documentation_names_are_there() -> None:
-    assert {"demo", "paper", "smoke"} <= set(preset_names())
+    assert {"demo", "paper", "private", "smoke"} <= set(preset_names())
 
 
 @pytest.mark.parametrize(
