@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +121,36 @@ def test_a_site_that_cannot_afford_the_run_stays_out_and_the_others_train(tmp_pa
     grid = LocalGrid(client_app.app, 3, node_configs=configs)
     coordinate(grid, record, open_roster(site_sizes(record.config)), FedAvg(), facts={"pid": 1})
     assert all(row.accepted == ("site-0", "site-2") for row in record.rounds()[1:])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from secure_fl.app import client_app, messages
+from secure_fl.federation.launch import execute
+from secure_fl.privacy import engine
+from secure_fl.runs import RunRecord
+def die(*args, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+where, record = sys.argv[2], RunRecord.open(Path(sys.argv[1]))
+if where == "before the first noise":
+    engine.PrivateOptimizer.add_noise = die
+elif where == "after training":
+    client_app.update_reply = die
+execute(record, record.folder.parents[1])
+"""
+
+
+@pytest.mark.parametrize("where", ["before the first noise", "after training"])
+def test_a_crash_between_ledger_noise_and_send_never_counts_too_little(tmp_path, where):
+    record, root = make(tmp_path), Path(__file__).parents[2]
+    command = [sys.executable, "-c", KILLED, str(record.folder), where]
+    killed = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    counted = [ledger.spendings() for ledger in ledgers(tmp_path)]
+    # Sites train one after the other here: the first had touched its images, the others had not.
+    assert [len(each) for each in counted] == [1, 0, 0]
+    assert (counted[0][0].run, counted[0][0].round) == (record.id, 1)
 
 
 def test_client_level_privacy_clips_each_site_noises_the_sum_and_has_a_ledger_of_its_own(tmp_path):
