@@ -30,6 +30,8 @@ def privacy_figure(rounds: Sequence[RoundRow], promises: Sequence[Mapping[str, A
 
 
 def _draw(axes: Axes, rounds: Sequence[RoundRow], promise: Mapping[str, Any]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     limit, field = float(promise["epsilon"]), _SPENT[promise["unit"]]
     points = [(row.round, spent) for row in rounds if (spent := getattr(row, field)) is not None]
     axes.set_title(f"Privacy spent, for each {promise['unit']}")
@@ -41,5 +43,6 @@ def _draw(axes: Axes, rounds: Sequence[RoundRow], promise: Mapping[str, Any]) ->
         x, y = zip(*points, strict=True)
         axes.plot(x, y, color=BLUE, linewidth=2.2, marker="o" if len(points) <= 30 else "", markersize=4)
     axes.set_ylim(0, 1.2 * max(limit, *(spent for _, spent in points), 1e-9))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.set_xlabel("round")
     axes.set_ylabel("ε")
