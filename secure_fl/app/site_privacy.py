@@ -7,7 +7,9 @@ than its budget says is refused.
 
 From the node config: `privacy-ledger` (a file, needed for DP-SGD), `privacy-budget` (ε for all runs over these
 images together; absent: only the runs' own budgets hold) and `privacy-delta` (default 1e-5). A site with a budget
-refuses runs without DP-SGD. Where a grid has no node config of ours (Ray), the environment names a folder of ledgers.
+refuses runs without DP-SGD; without one, it trains as privately as the run says, and no more. Test randomness,
+whose noise the coordinator could recompute, is drawn only if the site's own `insecure-test-rng` allows it. Where a
+grid has no node config of ours (Ray), the environment names a folder of ledgers.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ class SitePrivacy:
     ledger: Path | None
     budget: float | None
     delta: float
+    test_rng: bool
 
     @classmethod
     def of(cls, node_config: Mapping[str, Any]) -> SitePrivacy:
@@ -57,6 +60,7 @@ class SitePrivacy:
             ledger=Path(str(ledger)) if ledger else None,
             budget=float(budget) if budget is not None else None,
             delta=float(node_config.get("privacy-delta", 1e-5)),
+            test_rng=bool(node_config.get("insecure-test-rng", bool(folder))),
         )
 
     def admit(self, config: RunConfig, *, samples: int, data: str) -> None:
@@ -64,7 +68,7 @@ class SitePrivacy:
 
         Raises:
             BudgetError: the run would break this site's own budget.
-            ConfigError: there is no ledger, or δ means nothing for so few images.
+            ConfigError: there is no ledger, δ means nothing for so many images, or the noise would be a test's.
         """
         if not config.dp_at_sites:
             if self.budget is not None:
@@ -74,6 +78,7 @@ class SitePrivacy:
                     fix="run with --dp-epsilon and dp-unit=sample",
                 )
             return
+        self._refuse_test_rng(config)
         if config.dp_delta >= 1 / samples:
             raise ConfigError(
                 f"`dp-delta` {config.dp_delta:g} is too large for {samples} images",
@@ -97,6 +102,7 @@ class SitePrivacy:
         Raises:
             BudgetError: the round would exceed the run's budget or the site's; nothing has been entered.
         """
+        self._refuse_test_rng(config)
         event, ledger = sample_event(config), self._ledger()
         with ledger.alone():  # two runs at once must not both find the last of the budget
             before = [each.event for each in ledger.spendings(data) if each.run == run]
@@ -122,6 +128,14 @@ class SitePrivacy:
         The plain fingerprint would let anybody who guesses the images confirm the guess.
         """
         return "keyed:" + hmac.new(self._secret(), data.encode(), hashlib.sha256).hexdigest()
+
+    def _refuse_test_rng(self, config: RunConfig) -> None:
+        if config.insecure_test_rng and not self.test_rng:
+            raise ConfigError(
+                "the run asks for test randomness, which this site does not allow",
+                why="the coordinator could recompute the noise and take it away",
+                fix="run without insecure-test-rng",
+            )
 
     def _ledger(self) -> Ledger:
         return Ledger(self._path())

@@ -141,6 +141,7 @@ class _Deployment:
             "site": name,
             "identity-key": str(kit / "identity.key"),
             "privacy-ledger": str(ledger_file(self.record.folder.parents[1], name)),
+            "insecure-test-rng": self.record.config.insecure_test_rng,
         }
         host.send(
             {

@@ -26,7 +26,11 @@ def run_locally(record: RunRecord) -> None:
     """Run `record` in this process; its errors propagate after the round loop has recorded them."""
     home = record.folder.parents[1]
     ledgers: list[dict[str, str | int | float | bool]] = [
-        {"privacy-ledger": str(ledger_file(home, f"site-{index}"))} for index in range(record.config.sites)
+        {
+            "privacy-ledger": str(ledger_file(home, f"site-{index}")),
+            "insecure-test-rng": record.config.insecure_test_rng,
+        }
+        for index in range(record.config.sites)
     ]
     grid = LocalGrid(client_app, record.config.sites, node_configs=ledgers)
     context = Context(

@@ -77,3 +77,15 @@ def test_the_fingerprint_that_leaves_is_keyed_by_a_secret_that_stays(tmp_path):
     assert "a" * 64 not in shown
     secret = tmp_path / "a" / "site-0.key"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600 and len(secret.read_bytes()) == 32
+
+
+def test_a_coordinator_cannot_have_a_site_draw_noise_that_it_could_recompute(tmp_path):
+    seeded = CONFIG.changed({"insecure-test-rng": True})
+    for ask in (
+        lambda privacy: privacy.admit(seeded, samples=300, data=DATA),
+        lambda privacy: privacy.spend(seeded, run="r1", round=1, data=DATA),
+    ):
+        with pytest.raises(ConfigError, match="does not allow"):
+            ask(site(tmp_path))
+    assert not Ledger(tmp_path / "site-0.jsonl").spendings()
+    site(tmp_path, **{"insecure-test-rng": True}).spend(seeded, run="r1", round=1, data=DATA)
