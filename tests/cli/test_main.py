@@ -201,7 +201,7 @@ def test_a_reader_that_goes_away_early_is_no_crash(home: Path) -> None:
 def test_completion_knows_commands_flags_presets_and_settings(home: Path) -> None:
     for words, expected in (
         ("secure-fl cla", {"classify"}),
-        ("secure-fl run --preset ", {"demo", "paper", "smoke"}),
+        ("secure-fl run --preset ", {"demo", "paper", "private", "smoke"}),
         ("secure-fl run -c mome", {"momentum="}),
     ):
         done = program(_SECURE_FL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
