@@ -24,7 +24,8 @@ from defenses.guard import l2_norm
 from secure_fl.app.identity import Roster
 from secure_fl.app.site_privacy import ledger_file
 from secure_fl.config import RunConfig
-from secure_fl.privacy.accounting import Epsilon, PrivacyEvent
+from secure_fl.errors import BudgetError
+from secure_fl.privacy.accounting import Epsilon, PrivacyEvent, epsilon
 from secure_fl.privacy.ledger import Ledger
 from secure_fl.privacy.randomness import Randomness
 from secure_fl.privacy.regime import client_event
@@ -42,6 +43,7 @@ class ClientPrivacy:
     event: PrivacyEvent
     clip: float
     sites: int
+    budget: float
     delta: float
     ledger: Ledger
     run: str
@@ -56,6 +58,7 @@ class ClientPrivacy:
             event=client_event(config),
             clip=config.dp_client_clip,
             sites=len(roster.entries),
+            budget=config.dp_epsilon,
             delta=config.dp_delta,
             ledger=Ledger(ledger_file(record.folder.parents[1], "coordinator")),
             run=record.id,
@@ -64,7 +67,19 @@ class ClientPrivacy:
         )
 
     def combine(self, updates: Sequence[Vector], *, round: int) -> Vector:
-        """The noised mean of the clipped updates, (d,) float32; entered into the ledger first."""
+        """The noised mean of the clipped updates, (d,) float32; entered into the ledger first.
+
+        Raises:
+            BudgetError: rounds that were repeated have used the run's budget up; nothing has been entered.
+        """
+        before = [each.event for each in self.ledger.spendings(self.roster) if each.run == self.run]
+        cost = epsilon([*before, self.event], self.delta).value
+        if cost > self.budget:
+            raise BudgetError(
+                f"round {round} would exceed the run's privacy budget of ε = {self.budget:g} for each site",
+                why=f"it would come to ε = {cost:.3f}: rounds that were repeated count",
+                fix=f"the model of round {round - 1} is saved",
+            )
         self.ledger.spend(self.event, run=self.run, round=round, unit="client", data=self.roster)
         total = np.zeros(len(updates[0]), np.float64)
         for update in updates:

@@ -12,6 +12,7 @@ import pytest
 from flwr.app import Message, MessageType
 
 from secure_fl.app import client_app
+from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.coordinator import coordinate
 from secure_fl.app.identity import open_roster
 from secure_fl.app.site_privacy import ledger_file
@@ -22,6 +23,7 @@ from secure_fl.errors import BudgetError
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.privacy.ledger import Ledger
+from secure_fl.privacy.regime import planned
 from secure_fl.runs import RunRecord
 
 PRIVATE = ("grid=local", "samples=240", "test-samples=60", "dp-epsilon=8", "dp-delta=1e-4", "partition=iid")
@@ -164,6 +166,16 @@ def test_client_level_privacy_clips_each_site_noises_the_sum_and_has_a_ledger_of
     # The noise dwarfs three clipped updates, so that a round's step has its size: sigma S sqrt(d) / n.
     expected = noise * 0.5 * np.sqrt(10_170) / 3
     assert record.rounds()[1].update_norm == pytest.approx(expected, rel=0.05)
+
+
+def test_a_repeated_round_of_client_level_privacy_counts_against_the_runs_budget(tmp_path):
+    record = make(tmp_path, "dp-unit=client")
+    execute(record, tmp_path)
+    config = planned(record.config)
+    mechanism = ClientPrivacy.of(config, record, open_roster(site_sizes(config)))
+    with pytest.raises(BudgetError, match="round 2 would exceed the run's privacy budget of ε = 8 for each site"):
+        mechanism.combine([np.zeros(4, np.float32)], round=2)
+    assert len(mechanism.ledger.spendings()) == 2
 
 
 def test_both_units_at_once_are_two_promises(tmp_path):
