@@ -10,8 +10,10 @@ Then, with n_i the norm of sample i's gradient over all parameters,
 is one weighted sum a parameter. Unclipped weight gradients are never computed, and there is no second pass.
 
 What is exact: the clipped sum, up to floating point: relative errors of 1e-14 in float64; in float32 a norm is
-off by about 1e-6, so a sample may weigh that much more than C. Samples must not be mixed by a layer: BatchNorm
-in training mode is refused; so are trainable layers whose per-sample gradient nobody here or in Opacus knows.
+off by about 1e-6, so a sample may weigh that much more than C. Gram matrices are of float64 whatever the network's
+precision: their terms cancel, and in float32 a record made for it could weigh a hundred times C. A record whose
+gradient is not finite adds nothing. Samples must not be mixed by a layer: BatchNorm in training mode is refused; so
+are trainable layers whose per-sample gradient nobody here or in Opacus knows.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ __all__ = ["BookKeeper", "ClippedSums", "refuse_mixing"]
 # On larger maps a Gram matrix is worth its product where it has this share of the weight's size (measured).
 _GRAM_SHARE = 0.35
 _NORM_GUARD = 1e-6  # keeps C / norm finite; as in Opacus
+# A product's own rounding, in units of the last place of its terms' lengths, counts as gradient: it is summed too.
+_ROUNDING = 4.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,10 @@ class _Gradients:
         """Σ_i factors_i · gradient_i."""
         return factors @ self.rows
 
+    def without(self, dropped: Tensor) -> _Gradients:
+        """With zeros where `dropped`, (n,): a factor of zero would leave NaN as it is."""
+        return _Gradients(self.rows.masked_fill(dropped.view(-1, 1), 0))
+
 
 @dataclass(frozen=True)
 class _Pair:
@@ -66,6 +74,11 @@ class _Pair:
         """The same, as one matrix product over all samples and places."""
         given = (self.output_gradients * factors.view(-1, 1, 1)).flatten(0, 1)
         return given.t() @ self.activations.flatten(0, 1)
+
+    def without(self, dropped: Tensor) -> _Pair:
+        """With zeros where `dropped`, (n,)."""
+        dropped = dropped.view(-1, 1, 1)
+        return _Pair(self.activations.masked_fill(dropped, 0), self.output_gradients.masked_fill(dropped, 0))
 
 
 class BookKeeper:
@@ -81,7 +94,7 @@ class BookKeeper:
         self.private = private
         self.parameters = [each for each in model.parameters() if each.requires_grad]
         self._books: dict[nn.Parameter, _Gradients | _Pair] = {}
-        self._views = 1
+        self._views, self._records = 1, 0
         self.row_bytes = 0
         """The largest input of a convolution, of one row."""
         self._squares: Tensor | None = None
@@ -104,14 +117,17 @@ class BookKeeper:
             layer.__dict__.pop("forward", None)
         self._layers.clear()
 
-    def backward(self, losses_sum: Tensor, *, views: int = 1) -> None:
+    def backward(self, losses_sum: Tensor, *, views: int = 1, rows: int | None = None) -> None:
         """One pass from the sum of the rows' losses. Each `views` consecutive rows are views of one record.
 
+        rows: how many there are, to be held against what each layer sees; by default what the last layer sees.
+
         Raises:
-            ConfigError: a layer was used twice, or a parameter outside of its layer.
+            ConfigError: a layer was used twice, or sees other rows than the batch's, or a parameter is used outside
+                of its layer.
         """
         self._reset()
-        self._views = views
+        self._views, self._records = views, (rows or 0) // views
         for parameter in self.parameters:
             parameter.grad = None
         losses_sum.backward()  # type: ignore[no-untyped-call]
@@ -129,7 +145,11 @@ class BookKeeper:
             raise ConfigError("nothing was recorded", fix="call `backward` first, on a loss of at least one row")
         norms = self._squares.sqrt()
         factors = (max_norm / (norms + _NORM_GUARD)).clamp(max=1.0)
-        sums = {each: book.weighted(factors).view_as(each) for each, book in self._books.items()}
+        books, lost = self._books, ~torch.isfinite(norms)
+        if lost.any():  # one record must not take the others' gradients, and the model, with it
+            factors = factors.masked_fill(lost, 0)
+            books = {each: book.without(lost) for each, book in books.items()}
+        sums = {each: book.weighted(factors).view_as(each) for each, book in books.items()}
         self._reset()
         return ClippedSums(sums, norms)
 
@@ -142,6 +162,13 @@ class BookKeeper:
                 "a trainable layer was used twice in one pass",
                 why="its gradients by sample would have to be added before they are clipped",
                 fix="give each use a layer of its own",
+            )
+        self._records = self._records or len(squares)
+        if len(squares) != self._records:
+            raise ConfigError(
+                f"a trainable layer sees {len(squares)} records where the batch has {self._records}",
+                why="its gradients by row are not those by record: parts of an image would be clipped each by itself",
+                fix="keep the batch as the first dimension of every trainable layer's input",
             )
         self._squares = squares if self._squares is None else self._squares + squares
         self._books[parameter] = book
@@ -164,7 +191,7 @@ class BookKeeper:
         if places == 1:
             squares = a.square().sum((1, 2)) * g.square().sum((1, 2))
         elif places * (a.shape[2] + g.shape[2]) < share * a.shape[2] * g.shape[2]:
-            squares = (torch.bmm(a, a.transpose(1, 2)) * torch.bmm(g, g.transpose(1, 2))).sum((1, 2)).clamp(min=0)
+            squares = _gram_squares(a, g)
         else:
             gradients = torch.bmm(g.transpose(1, 2), a).flatten(1)
             squares = torch.linalg.vector_norm(gradients, dim=1).square()
@@ -175,12 +202,14 @@ class BookKeeper:
     def _forward_of(self, name: str, layer: nn.Module) -> Callable[..., Tensor]:
         """What stands in for the layer's forward."""
         keeper = self
-        if type(layer) is nn.Conv2d and layer.padding_mode == "zeros":
+        _refuse_disguised(name, layer)
+        if type(layer) is nn.Conv2d:
             padding, extra = _padding(layer)
+            mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
 
             def convolve(self: nn.Conv2d, x: Tensor) -> Tensor:
                 made: Tensor = _Convolution.apply(
-                    F.pad(x, extra) if extra else x, self.weight, self.bias, self, padding, keeper
+                    F.pad(x, extra, mode) if extra else x, self.weight, self.bias, self, padding, keeper
                 )
                 return made
 
@@ -206,7 +235,7 @@ class BookKeeper:
         from opacus.grad_sample import GradSampleModule
 
         sampler = GradSampleModule.GRAD_SAMPLERS.get(type(layer))
-        if sampler is None or getattr(layer, "padding_mode", "zeros") != "zeros":
+        if sampler is None or _unknown_to_opacus(layer):
             raise ConfigError(
                 f"layer `{name}` ({type(layer).__name__}) cannot be trained under differential privacy",
                 why="nobody here knows its gradient by sample",
@@ -234,9 +263,15 @@ def refuse_mixing(model: nn.Module) -> None:
     """Refuse layers that mix the samples of a batch, whether or not they have anything to train.
 
     Raises:
-        ConfigError: a BatchNorm is in training mode.
+        ConfigError: a BatchNorm is in training mode, or an InstanceNorm keeps statistics.
     """
     for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.running_mean is not None:
+            raise ConfigError(
+                f"layer `{name}` (InstanceNorm) keeps running statistics",
+                why="they are a function of the images, would be sent with the weights, and have no noise",
+                fix="build it with track_running_stats=False, or choose norm=group",
+            )
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or layer.running_mean is None):
             raise ConfigError(
                 f"layer `{name}` (BatchNorm) is in training mode",
@@ -264,8 +299,41 @@ def _trainable_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return layers
 
 
+def _refuse_disguised(name: str, layer: nn.Module) -> None:
+    """Refuse a layer that looks like one we know and does something else."""
+    own = {key for key, each in layer.named_parameters(recurse=False) if each.requires_grad}
+    if "forward" in layer.__dict__ or not own <= {"weight", "bias"}:
+        raise ConfigError(
+            f"layer `{name}` ({type(layer).__name__}) cannot be trained under differential privacy",
+            why="its forward was replaced, or it trains parameters that such a layer does not have",
+            fix="detach what changed it: another book-keeper, weight_norm, spectral_norm",
+        )
+
+
+def _unknown_to_opacus(layer: nn.Module) -> bool:
+    """Whether Opacus's sampler, though there is one for the layer's type, would be wrong or fail for its options."""
+    if getattr(layer, "padding_mode", "zeros") != "zeros":
+        return True
+    if isinstance(layer, nn.LayerNorm):
+        return layer.bias is None
+    if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):  # max_norm changes weights by what the batch looks up
+        return layer.padding_idx is not None or layer.max_norm is not None
+    return False
+
+
+def _gram_squares(a: Tensor, g: Tensor) -> Tensor:
+    """‖Σ_t g_t ⊗ a_t‖² = Σ_ts (a_t·a_s)(g_t·g_s) of each sample, (n,). a: (n, t, in), g: (n, t, out)."""
+    wide_a, wide_g = a.double(), g.double()
+    of_a, of_g = torch.bmm(wide_a, wide_a.transpose(1, 2)), torch.bmm(wide_g, wide_g.transpose(1, 2))
+    lengths = (of_a.diagonal(dim1=1, dim2=2) * of_g.diagonal(dim1=1, dim2=2)).sqrt().sum(1)
+    rounding = _ROUNDING * torch.finfo(a.dtype).eps * lengths
+    return ((of_a * of_g).sum((1, 2)).clamp(min=0) + rounding.square()).to(a.dtype)
+
+
 def _padding(layer: nn.Conv2d) -> tuple[list[int], list[int]]:
-    """Symmetric padding for the kernels; and what is padded before, (left, right, top, bottom), if it is not."""
+    """Symmetric padding for the kernels; and what is padded before, (left, right, top, bottom), if they cannot."""
+    if layer.padding_mode != "zeros":
+        return [0, 0], list(layer._reversed_padding_repeated_twice)
     if not isinstance(layer.padding, str):
         return list(layer.padding), []
     if layer.padding == "valid":

@@ -121,8 +121,8 @@ class PrivateTraining:
             "microbatch": 1 if microbatch is None else microbatch,
         }
         for name, value in numbers.items():
-            if not value > 0:
-                raise ConfigError(f"`{name}` is {value}", fix="give a number above 0")
+            if not 0 < value < float("inf"):
+                raise ConfigError(f"`{name}` is {value}", fix="give a finite number above 0")
         _refuse_other_parameters(model, optimizer)
         refuse_mixing(model)
         self._model, self._microbatch = model, microbatch
@@ -160,7 +160,7 @@ class PrivateTraining:
         Raises:
             ConfigError: a layer mixes records, was used twice, or the rows are not a multiple of `views`.
         """
-        if len(inputs) % views or len(inputs) != len(labels):
+        if views < 1 or len(inputs) % views or len(inputs) != len(labels):
             raise ConfigError(f"{len(inputs)} inputs and {len(labels)} labels are not {views} views of each record")
         refuse_mixing(self._model)
         rows = max(views, self._rows() // views * views)
@@ -170,7 +170,7 @@ class PrivateTraining:
             if len(inputs):
                 part = slice(start, start + rows)
                 loss = F.cross_entropy(self._model(inputs[part]), labels[part], reduction="sum")
-                self._keeper.backward(loss, views=views)
+                self._keeper.backward(loss, views=views, rows=len(labels[part]))
                 self.optimizer.recorded()
             self.optimizer.signal_skip_step(start != starts[-1])
             self.optimizer.step()

@@ -198,6 +198,70 @@ def test_one_record_more_moves_the_sum_by_no_more_than_the_clip(dtype):
         assert 0.2 * clip < moved <= clip * (1 + 1e-5)
 
 
+def test_gradients_that_cancel_within_a_record_do_not_slip_through_the_clip():
+    """In float32 the Gram matrix's terms, 1e13 each, cancel to anything, 0 included; the gradient's norm is 157."""
+    torch.manual_seed(1)
+    for _ in range(20):
+        layer = nn.Conv2d(64, 64, 1, bias=False)
+        x = 1e4 * (torch.randn(1, 64, 1, 1) + 1e-4 * torch.randn(1, 64, 2, 2))
+        given = torch.randn(1, 64, 1, 1) * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+        given += 1e-5 * torch.randn(1, 64, 2, 2)
+        truth = torch.einsum("nohw,nihw->oi", given.double(), x.double())
+        with BookKeeper(layer) as keeper:
+            keeper.backward((layer(x) * given).sum())
+            found = keeper.clipped_sums(1.0)
+        assert float(truth.norm()) > 50
+        assert float(found.norms) == pytest.approx(float(truth.norm()), rel=1e-2)
+        assert float(found.sums[layer.weight].double().norm()) < 1 + 1e-2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e200])
+@pytest.mark.parametrize("size", [2, 8])
+def test_a_record_whose_gradient_is_not_finite_adds_nothing_and_spares_the_others(size, value):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 32, 1), nn.Conv2d(32, 32, 1), nn.GroupNorm(2, 32), nn.Flatten())
+    model = nn.Sequential(*net, nn.Linear(32 * size * size, 10)).double()
+    x, labels = batch(3, size)
+    expected = clipped(naive(model, x[[0, 2]], labels[[0, 2]]))
+    x[1] *= value
+    assert relative(ours(model, x, labels)[0], expected) < 1e-10
+
+
+class Patches(nn.Module):
+    """Takes an image's patches for rows: each would be clipped by itself, and the image weigh four times the clip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.reshape(-1, 12)).view(len(x), -1, 10).mean(1)
+
+
+def test_rows_that_are_not_records_are_refused():
+    model, x = Patches(), torch.randn(3, 3, 4, 4)
+    with BookKeeper(model) as keeper, pytest.raises(ConfigError, match="12 records where the batch has 3"):
+        keeper.backward(model(x).sum(), rows=3)
+    with BookKeeper(model) as keeper, pytest.raises(ConfigError, match="4 records where the batch has 1"):
+        keeper.backward(model(x[:2]).sum(), views=2, rows=2)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("padding", [1, (2, 1), "same"])
+def test_other_paddings_than_zeros_are_exact(padding, mode):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, (2, 3), padding=padding, padding_mode=mode, groups=3),
+        nn.Conv2d(6, 6, 3, padding=padding, padding_mode=mode, groups=6),
+        nn.GroupNorm(2, 6),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 10),
+    ).double()
+    x, labels = batch(3, 6)
+    assert relative(ours(model, x, labels)[0], clipped(naive(model, x, labels))) < 1e-10
+
+
 def test_frozen_parts_are_left_alone():
     torch.manual_seed(0)
     model, (x, labels) = Mixed().double(), batch(3, 8)
@@ -225,6 +289,16 @@ def test_detaching_gives_the_model_back():
     ours(model, x, labels)
     assert list(model.state_dict()) == keys and not any("forward" in each.__dict__ for each in model.modules())
     assert torch.equal(copy.deepcopy(model)(x), before)
+
+
+def with_forward(layer: nn.Linear) -> nn.Linear:
+    layer.forward = lambda x: 2 * F.linear(x, layer.weight)
+    return layer
+
+
+def with_parameter(layer: nn.Linear) -> nn.Linear:
+    layer.register_parameter("weight_g", nn.Parameter(torch.ones(1)))  # as the older weight_norm does
+    return layer
 
 
 class Twice(nn.Module):
@@ -263,7 +337,13 @@ def test_uses_that_would_be_wrong_are_refused_when_they_happen(model, reason):
     [
         (Tied(), "share a parameter"),
         (nn.Sequential(nn.ConvTranspose2d(3, 3, 3)), "cannot be trained under differential privacy"),
-        (nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular")), "cannot be trained"),
+        (nn.Sequential(nn.Conv1d(3, 3, 3, padding=1, padding_mode="circular")), "cannot be trained"),
+        (nn.Sequential(nn.Embedding(5, 3, padding_idx=0)), "cannot be trained"),  # Opacus forgets it
+        (nn.Sequential(nn.Embedding(5, 3, max_norm=1.0)), "cannot be trained"),
+        (nn.Sequential(nn.LayerNorm(3, bias=False)), "cannot be trained"),
+        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))), "cannot be trained"),
+        (with_forward(nn.Linear(3, 3)), "its forward was replaced"),
+        (with_parameter(nn.Linear(3, 3)), "parameters that such a layer does not have"),
         (nn.Sequential(nn.BatchNorm2d(3)), "cannot be trained"),
     ],
 )
@@ -281,3 +361,9 @@ def test_batch_norm_in_training_mode_is_refused_even_if_nothing_of_it_is_trained
     refuse_mixing(model)
     with pytest.raises(ConfigError):
         refuse_mixing(nn.BatchNorm2d(3, track_running_stats=False).eval())
+
+
+def test_statistics_that_would_leave_without_noise_are_refused():
+    with pytest.raises(ConfigError, match="keeps running statistics"):
+        refuse_mixing(nn.Sequential(nn.InstanceNorm2d(3, affine=True, track_running_stats=True)))
+    refuse_mixing(nn.Sequential(nn.InstanceNorm2d(3, affine=True)))

@@ -143,9 +143,10 @@ def test_closing_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("change", ["noise_multiplier", "max_grad_norm", "expected_batch_size", "microbatch"])
-def test_numbers_without_a_meaning_are_refused(change):
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_numbers_without_a_meaning_are_refused(change, value):
     with pytest.raises(ConfigError, match=change):
-        training(model(), **{change: 0})
+        training(model(), **{change: value})
 
 
 def test_an_optimizer_of_other_parameters_or_with_weight_decay_is_refused():
@@ -164,6 +165,8 @@ def test_rows_that_are_not_whole_records_and_batch_norm_switched_on_later_are_re
     with training(net) as private:
         with pytest.raises(ConfigError, match="not 3 views"):
             private.step(*data(), views=3)
+        with pytest.raises(ConfigError, match="not 0 views"):
+            private.step(*data(), views=0)
         net.train()
         with pytest.raises(ConfigError, match="is in training mode"):
             private.step(*data())
