@@ -27,6 +27,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import BudgetError
 from secure_fl.privacy.accounting import Epsilon, PrivacyEvent, epsilon
 from secure_fl.privacy.ledger import Ledger
+from secure_fl.privacy.mechanism import gaussian_mechanism
 from secure_fl.privacy.randomness import Randomness
 from secure_fl.privacy.regime import client_event
 from secure_fl.runs import RunRecord
@@ -85,8 +86,13 @@ class ClientPrivacy:
         for update in updates:
             total += update.astype(np.float64) * min(1.0, self.clip / max(l2_norm(update), 1e-12))
         source = Randomness.from_system() if self.seed is None else Randomness.insecure_for_tests(self.seed + round)
-        noise = source.gaussian_like(torch.zeros(len(total)), self.event.noise_multiplier * self.clip)
-        return np.asarray((total + noise.numpy()) / self.sites, dtype=np.float32)
+        noised = gaussian_mechanism(
+            torch.from_numpy(total),
+            sensitivity=self.clip,
+            noise_multiplier=self.event.noise_multiplier,
+            randomness=source,
+        )
+        return np.asarray(noised.numpy() / self.sites, dtype=np.float32)
 
     def spent(self) -> Epsilon:
         """What this roster's updates have cost, over all runs."""

@@ -33,8 +33,8 @@ from secure_fl.privacy.kernel_choice import depthwise_kernel, is_small, runs_cha
 
 __all__ = ["BookKeeper", "ClippedSums", "refuse_mixing"]
 
-# On larger maps a Gram matrix is worth its product where it has this share of the weight's size (measured).
-_GRAM_SHARE = 0.35
+# A Gram matrix, in float64, is worth its product where activations have this share of the weight's size (measured).
+_GRAM_SHARE = 0.25
 _NORM_GUARD = 1e-6  # keeps C / norm finite; as in Opacus
 # A product's own rounding, in units of the last place of its terms' lengths, counts as gradient: it is summed too.
 _ROUNDING = 4.0
@@ -181,7 +181,7 @@ class BookKeeper:
         squares = torch.linalg.vector_norm(flat, dim=1).square()
         self._note(parameter, squares, _Gradients(flat))
 
-    def note_pair(self, parameter: nn.Parameter, activations: Tensor, output_gradients: Tensor, share: float) -> None:
+    def note_pair(self, parameter: nn.Parameter, activations: Tensor, output_gradients: Tensor) -> None:
         """Gradients that are Σ_t g_t ⊗ a_t: norms by Gram matrices if those are smaller than the weight."""
         a, g = activations, output_gradients
         if self._views > 1:
@@ -190,7 +190,7 @@ class BookKeeper:
         places = a.shape[1]
         if places == 1:
             squares = a.square().sum((1, 2)) * g.square().sum((1, 2))
-        elif places * (a.shape[2] + g.shape[2]) < share * a.shape[2] * g.shape[2]:
+        elif places * (a.shape[2] + g.shape[2]) < _GRAM_SHARE * a.shape[2] * g.shape[2]:
             squares = _gram_squares(a, g)
         else:
             gradients = torch.bmm(g.transpose(1, 2), a).flatten(1)
@@ -419,7 +419,7 @@ def _pointwise_backward(ctx: Any, x: Tensor, weight: Tensor, g: Tensor) -> tuple
             flow = (given.view(-1, outputs) @ matrix).view(n, height, width, channels).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
             if keeper.private:
-                keeper.note_pair(ctx.layer.weight, inputs, given, share=1.0 if ctx.small else _GRAM_SHARE)
+                keeper.note_pair(ctx.layer.weight, inputs, given)
             else:
                 of_weight = (given.view(-1, outputs).t() @ inputs.view(-1, channels)).view_as(weight)
         return flow, of_weight
@@ -428,7 +428,7 @@ def _pointwise_backward(ctx: Any, x: Tensor, weight: Tensor, g: Tensor) -> tuple
         flow = torch.bmm(matrix.t().unsqueeze(0).expand(n, -1, -1), given).view_as(x)
     if ctx.needs_input_grad[1]:
         if keeper.private:
-            keeper.note_pair(ctx.layer.weight, inputs.transpose(1, 2), given.transpose(1, 2), share=_GRAM_SHARE)
+            keeper.note_pair(ctx.layer.weight, inputs.transpose(1, 2), given.transpose(1, 2))
         else:
             of_weight = torch.bmm(given, inputs.transpose(1, 2)).sum(0).view_as(weight)
     return flow, of_weight
@@ -481,7 +481,7 @@ class _Product(torch.autograd.Function):
             of_weight = given.flatten(0, 1).t() @ inputs.flatten(0, 1)
             return flow, of_weight, None if layer.bias is None else given.sum((0, 1)), None, None
         if ctx.needs_input_grad[1]:
-            keeper.note_pair(layer.weight, inputs, given, share=1.0)
+            keeper.note_pair(layer.weight, inputs, given)
         if ctx.needs_input_grad[2]:
             keeper.note_gradients(layer.bias, given.sum(1))
         return flow, None, None, None, None

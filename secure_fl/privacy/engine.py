@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from secure_fl.errors import ConfigError
 from secure_fl.privacy.book_keeping import BookKeeper, refuse_mixing
+from secure_fl.privacy.mechanism import gaussian_mechanism
 from secure_fl.privacy.randomness import Randomness
 
 __all__ = ["PrivateOptimizer", "PrivateTraining"]
@@ -86,7 +87,12 @@ class PrivateOptimizer(DPOptimizer):  # type: ignore[misc]
         """Noise for all parameters in one draw, into `grad`."""
         params = self.params
         flat = torch.cat([each.summed_grad.reshape(-1) for each in params])
-        flat += self._randomness.gaussian_like(flat, self.noise_multiplier * self.max_grad_norm)
+        flat = gaussian_mechanism(
+            flat,
+            sensitivity=self.max_grad_norm,
+            noise_multiplier=self.noise_multiplier,
+            randomness=self._randomness,
+        )
         for parameter, part in zip(params, torch.split(flat, [each.numel() for each in params]), strict=True):
             parameter.grad = part.view_as(parameter)
 

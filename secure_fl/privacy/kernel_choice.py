@@ -17,6 +17,8 @@ __all__ = ["depthwise_kernel", "is_small", "runs_channels_last"]
 
 # Places of a map up to which matrix products and shifted products win (4 × 4).
 _SMALL_MAP = 16
+# Values of one sample's output up to which shifted products beat a summed gradient for each sample.
+_SMALL_OUTPUT = 1 << 16
 _TRIALS = 3
 
 _chosen: dict[tuple[object, ...], str] = {}
@@ -37,7 +39,7 @@ def depthwise_kernel(
 ) -> str:
     """A name for `kernels.conv_weight_gradients`. measure: try all and remember; by default on anything but a CPU."""
     if not (x.device.type != "cpu" if measure is None else measure):
-        return "taps" if is_small(x) else "by-sample"
+        return "taps" if g[:1].numel() <= _SMALL_OUTPUT else "by-sample"
     key = (x.device.type, x.dtype, tuple(x.shape), layer.kernel_size, layer.stride, tuple(padding), layer.dilation)
     if key not in _chosen:
         tried: dict[str, Callable[[], Tensor]] = {

@@ -4,10 +4,11 @@ Opacus computes the full (out × in·k·k) product of a grouped convolution and 
 depthwise layers wastes a factor of C. The kernels here do only the work that is used. Measured on CPUs:
 
 * on CPUs everything runs channels-last, which oneDNN's convolutions are fastest at;
-* on maps up to 4×4, 1×1 convolutions are one matrix product, and depthwise ones are shifted products over the valid
-  overlaps alone; PyTorch's own depthwise weight gradient is pathologically slow there;
-* on larger maps the summed weight gradient of one sample after the other costs hardly more than that of all, and
-  so does GroupNorm's;
+* on maps up to 4×4, 1×1 convolutions are one matrix product; PyTorch's own depthwise weight gradient is
+  pathologically slow there;
+* depthwise weight gradients are shifted products over the valid overlaps, a cache-full of samples at a time; only
+  where a single sample fills the cache, the summed gradient of one sample after the other is faster;
+* GroupNorm's flow is the native one, and its per-sample sums are two reductions; large samples go one by one;
 * elsewhere (not on CPUs) larger maps run channels-first, with the batch folded into the groups: per-sample gradients
   at the price of the summed one;
 * anything else is unfolded and multiplied group by group.
@@ -35,8 +36,10 @@ __all__ = [
 
 _CONV = torch.ops.aten.convolution_backward
 _GROUP_NORM = torch.ops.aten.native_group_norm_backward
-# Up to this many places of a map, formulas over the batch beat the native GroupNorm backward.
-_SMALL_NORM_MAP = {"folded": 4, "by-sample": 64}
+# Values of a sample up to which GroupNorm's reductions over the batch beat its native backward sample by sample.
+_SMALL_SAMPLE = 1 << 15
+# Values of a block of samples whose shifted products stay in the cache (1 MiB of float32).
+_CACHED = 1 << 18
 
 
 def is_pointwise(layer: nn.Conv2d) -> bool:
@@ -73,10 +76,20 @@ def conv_weight_gradients(
 def depthwise_taps(layer: nn.Conv2d, padding: list[int], x: Tensor, g: Tensor) -> Tensor:
     """(n, c, 1, kh, kw): for each tap, the sum over the places where filter and map overlap."""
     inputs, outputs = x.permute(0, 2, 3, 1), g.permute(0, 2, 3, 1)
-    n, height, width, c = inputs.shape
+    n, c = x.shape[:2]
+    taps = x.new_zeros(n, layer.kernel_size[0] * layer.kernel_size[1], c)
+    rows = max(1, _CACHED // max(1, outputs[0].numel())) if n else 1
+    for start in range(0, n, rows):
+        block = slice(start, start + rows)
+        _fill_taps(layer, padding, inputs[block], outputs[block], taps[block])
+    return taps.transpose(1, 2).reshape(n, *layer.weight.shape)
+
+
+def _fill_taps(layer: nn.Conv2d, padding: list[int], inputs: Tensor, outputs: Tensor, taps: Tensor) -> None:
+    """inputs (n, H, W, c) and outputs (n, Ho, Wo, c) into taps (n, kh·kw, c), which are zero."""
+    height, width = inputs.shape[1:3]
     rows, columns = outputs.shape[1:3]
     kh, kw = layer.kernel_size
-    taps = inputs.new_zeros(n, kh * kw, c)
     for i in range(kh):
         top, bottom, down = _overlap(i * layer.dilation[0] - padding[0], layer.stride[0], height, rows)
         for j in range(kw):
@@ -90,7 +103,6 @@ def depthwise_taps(layer: nn.Conv2d, padding: list[int], x: Tensor, g: Tensor) -
                 torch.mul(seen[:, 0, 0], given[:, 0, 0], out=taps[:, i * kw + j])
             else:
                 torch.sum(seen * given, (1, 2), out=taps[:, i * kw + j])
-    return taps.transpose(1, 2).reshape(n, c, 1, kh, kw)
 
 
 def depthwise_by_sample(layer: nn.Conv2d, padding: list[int], x: Tensor, weight: Tensor, g: Tensor) -> Tensor:
@@ -124,32 +136,47 @@ def group_norm_gradients(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient of the input, and each sample's of weight and bias, (n, c) both. mean, rstd: (n, groups)."""
     n, c, height, width = x.shape
-    places = height * width
-    if x.is_contiguous() and places > _SMALL_NORM_MAP["folded"]:
-        # One sample of n·c channels: the summed gradient is then each sample's own.
-        flow, weight, bias = _GROUP_NORM(
-            g.contiguous().view(1, n * c, height, width),
-            x.view(1, n * c, height, width),
-            mean.view(1, -1),
-            rstd.view(1, -1),
-            layer.weight.detach().repeat(n),
-            1,
-            n * c,
-            places,
-            n * layer.num_groups,
-            [True, True, True],
-        )
-        return flow.view_as(x), weight.view(n, c), bias.view(n, c)
-    if places > _SMALL_NORM_MAP["by-sample"]:
+    if x.device.type == "cpu" and x[:1].numel() <= _SMALL_SAMPLE:
+        return _group_norm_gradients_by_reduction(layer, x, mean, rstd, g)
+    if x.device.type == "cpu" and not x.is_contiguous():
         return _group_norm_gradients_by_sample(layer, x, mean, rstd, g)
-    return _small_group_norm_gradients(layer, x, mean, rstd, g)
+    # One sample of n·c channels: the summed gradient is then each sample's own.
+    flow, weight, bias = _GROUP_NORM(
+        g.contiguous().view(1, n * c, height, width),
+        x.contiguous().view(1, n * c, height, width),
+        mean.view(1, -1),
+        rstd.view(1, -1),
+        layer.weight.detach().repeat(n),
+        1,
+        n * c,
+        height * width,
+        n * layer.num_groups,
+        [True, True, True],
+    )
+    return flow.view(x.shape), weight.view(n, c), bias.view(n, c)
+
+
+def _group_norm_gradients_by_reduction(
+    layer: nn.GroupNorm, x: Tensor, mean: Tensor, rstd: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The native flow; for weight and bias, Σ g·(x - mean)·rstd and Σ g over the places of each sample."""
+    n, c, height, width = x.shape
+    layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
+    x, g = x.contiguous(memory_format=layout), g.contiguous(memory_format=layout)
+    scale, groups = layer.weight.detach(), layer.num_groups
+    flow: Tensor = _GROUP_NORM(g, x, mean, rstd, scale, n, c, height * width, groups, [True, False, False])[0]
+    bias, products = g.sum((2, 3)), (x * g).sum((2, 3))
+    by_group = (products.view(n, groups, -1) - mean.view(n, groups, 1) * bias.view(n, groups, -1)) * rstd.view(
+        n, groups, 1
+    )
+    return flow, by_group.reshape(n, c), bias
 
 
 def _group_norm_gradients_by_sample(
     layer: nn.GroupNorm, x: Tensor, mean: Tensor, rstd: Tensor, g: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     n, c, height, width = x.shape
-    g = g.contiguous(memory_format=torch.channels_last)
+    x, g = (each.contiguous(memory_format=torch.channels_last) for each in (x, g))
     flow, weight, bias = torch.empty_like(x), x.new_empty(n, c), x.new_empty(n, c)
     scale = layer.weight.detach()
     for i in range(n):
@@ -158,31 +185,6 @@ def _group_norm_gradients_by_sample(
             g[one], x[one], mean[one], rstd[one], scale, 1, c, height * width, layer.num_groups, [True, True, True]
         )
     return flow, weight, bias
-
-
-def _small_group_norm_gradients(
-    layer: nn.GroupNorm, x: Tensor, mean: Tensor, rstd: Tensor, g: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The textbook formula, channels last: a dozen operations whose cost does not grow with the number of groups."""
-    n, c, height, width = x.shape
-    groups, size = layer.num_groups, c // layer.num_groups
-    inputs, given = x.permute(0, 2, 3, 1), g.permute(0, 2, 3, 1)
-    bias, products = given.sum((1, 2)), (inputs * given).sum((1, 2))
-    mean, rstd = mean.view(n, groups), rstd.view(n, groups)
-    grouped = products.view(n, groups, size), bias.view(n, groups, size)
-    weight = ((grouped[0] - mean.unsqueeze(2) * grouped[1]) * rstd.unsqueeze(2)).reshape(n, c)
-    scale = layer.weight.detach().view(1, groups, size)
-    share = 1.0 / (size * height * width)
-    of_products, of_bias = (grouped[0] * scale).sum(2), (grouped[1] * scale).sum(2)
-    slope = (of_bias * mean - of_products) * rstd**3 * share
-    offset = -slope * mean - of_bias * rstd * share
-
-    def by_channel(values: Tensor) -> Tensor:
-        return values.unsqueeze(2).expand(n, groups, size).reshape(n, 1, 1, c)
-
-    flow = torch.addcmul(by_channel(offset), inputs, by_channel(slope))
-    flow = flow.addcmul_(given, (rstd.unsqueeze(2) * scale).reshape(n, 1, 1, c))
-    return flow.permute(0, 3, 1, 2), weight, bias
 
 
 def _overlap(offset: int, stride: int, size: int, outputs: int) -> tuple[int, int, int]:

@@ -113,25 +113,6 @@ def test_the_noise_is_of_no_seed_and_a_test_that_needs_one_says_so():
     assert Randomness.insecure_for_tests(3).insecure and not Randomness.from_system().insecure
 
 
-def test_poisson_sampling_draws_each_record_by_itself():
-    source = Randomness.from_system()
-    draws = [source.poisson(400, 0.1) for _ in range(500)]
-    sizes = np.array([len(each) for each in draws])
-    assert sizes.mean() == pytest.approx(40, abs=5 * 6 / math.sqrt(500))
-    assert sizes.var() == pytest.approx(400 * 0.1 * 0.9, rel=0.35)  # a fixed batch size would have none
-    assert all(len(set(each)) == len(each) for each in draws)
-    often = np.bincount(np.concatenate(draws), minlength=400) / 500
-    assert often.min() > 0.03 and often.max() < 0.18
-    assert len(source.poisson(5, 1e-9)) == 0
-
-
-def test_the_two_draws_of_the_noise_have_keys_of_their_own():
-    source = Randomness.from_system()
-    a, b = (torch.empty(100_000).normal_(generator=each) for each in source.noise)
-    assert abs(float((a * b).mean())) < 5 / math.sqrt(100_000)
-    assert float(source.gaussian_like(torch.zeros(1_000_000), 3.0).abs().max()) > 3.0 * 4.5  # it has tails
-
-
 def test_closing_leaves_nothing_behind():
     net = model()
     private = training(net)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -103,12 +102,13 @@ def test_1_the_expected_batch_size_is_not_cut_to_a_whole_number(expected: float)
     torch.testing.assert_close(change, clipped(network(), inputs, labels) / expected, **CLOSE)
 
 
-@dataclass(frozen=True)
 class Recorded(Randomness):
     """The real randomness, which also remembers what was asked of it and what it drew."""
 
-    asked: list[tuple[int, float]] = field(default_factory=list)
-    drawn: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__(bytes(32), insecure=True)
+        self.asked: list[tuple[int, float]] = []
+        self.drawn: list[int] = []
 
     def poisson(self, samples: int, rate: float) -> np.ndarray:
         chosen = super().poisson(samples, rate)
@@ -133,8 +133,7 @@ def private_round(randomness: Randomness, *, images: int, rate: float) -> RunCon
 
 def test_2_what_is_drawn_is_what_is_accounted() -> None:
     """A loader of 40 records in batches of 12 draws at 1/4 instead of 3/10, and int(1/q) steps an epoch."""
-    source = Randomness.insecure_for_tests(0)
-    randomness = Recorded(source.sampling, source.noise, insecure=True)
+    source, randomness = Randomness.insecure_for_tests(0), Recorded()
     event = sample_event(private_round(randomness, images=40, rate=0.3))
     assert randomness.asked == [(40, event.sample_rate)] * event.steps
     assert (event.mechanism, event.sample_rate, event.steps) == ("poisson-gaussian", 0.3, round(2 / 0.3))
@@ -157,8 +156,7 @@ def test_3_an_empty_batch_stays_empty_and_is_noised_like_any_other() -> None:
 
 
 def test_3_a_round_that_draws_nobody_is_a_round() -> None:
-    source = Randomness.insecure_for_tests(0)
-    randomness = Recorded(source.sampling, source.noise, insecure=True)
+    randomness = Recorded()
     event = sample_event(private_round(randomness, images=2, rate=0.1))
     assert 0 in randomness.drawn
     assert len(randomness.drawn) == event.steps == 20
@@ -200,7 +198,7 @@ def test_5_secure_noise_needs_no_abandoned_package_and_a_seed_is_called_insecure
     assert not Randomness.from_system().insecure
     assert Randomness.insecure_for_tests(0).insecure
     zeros = torch.zeros(1000)
-    one, other = (Randomness.from_system().gaussian_like(zeros, 1.0) for _ in range(2))
+    one, other = (Randomness.from_system().noised(zeros, 1.0, grid=1e-9) for _ in range(2))
     assert not bool((one == other).any())
     config = RunConfig(dp_epsilon=8.0, dp_noise_multiplier=4.0, rounds=1)
     assert not any("not_private" in line for line in promise(config))
