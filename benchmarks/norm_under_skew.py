@@ -95,6 +95,7 @@ def federated_rounds(config: RunConfig) -> list[Row]:
     from secure_fl.models import ModelSpec, flatten, initial_model, unflatten
     from secure_fl.training.device import configure_torch
     from secure_fl.training.evaluation import evaluate
+    from secure_fl.training.examples import Pictures
     from secure_fl.training.local import TrainSettings, train_locally
     from secure_fl.training.seeds import derive_seed
 
@@ -102,7 +103,7 @@ def federated_rounds(config: RunConfig) -> list[Row]:
     test, normalisation = load_test(config)
     sites = [load_site(config, site) for site in range(config.sites)]
     model = initial_model(config, ModelSpec.of(config, classes=len(test.classes), image_size_px=test.images.shape[1]))
-    weights, settings = flatten(model), TrainSettings.of(config)
+    weights, settings = flatten(model), TrainSettings.of(config, round=1)
     total, rows = sum(len(site.train) for site in sites), []
     for round in range(config.rounds + 1):
         started = time.process_time()
@@ -110,12 +111,12 @@ def federated_rounds(config: RunConfig) -> list[Row]:
         for index, site in enumerate(sites if round else ()):
             unflatten(weights, model)
             seed = derive_seed(config.seed, "train", round, index)
-            train_locally(model, site.train, site.normalisation, settings, seed=seed)
+            train_locally(model, Pictures(site.train, site.normalisation), settings, seed=seed)
             mean_update += (flatten(model) - weights) * (len(site.train) / total)
         cpu_s = time.process_time() - started
         weights = (weights + mean_update).astype(np.float32)
         unflatten(weights, model)
-        measured = evaluate(model, test, normalisation)
+        measured = evaluate(model, Pictures(test, normalisation))
         rows.append({"round": round, "loss": measured.loss, "accuracy": measured.accuracy, "cpu_s": cpu_s})
         note(_line(config, rows[-1]))
     return rows

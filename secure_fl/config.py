@@ -84,7 +84,7 @@ class RunConfig:
     )
 
     # model
-    model: str = setting("mobilenet_v2", "architecture", "model", choices=("mobilenet_v2", "light_cnn"))
+    model: str = setting("mobilenet_v2", "architecture", "model", choices=("mobilenet_v2", "light_cnn", "tanh_cnn"))
     norm: str = setting("group", "normalisation layers", "model", choices=("group", "batch", "frozen-batch"))
     group_size: int = setting(16, "channels in a group under norm=group", "model", low=1, high=1024, unit="channels")
     stem: str = setting(
@@ -95,6 +95,12 @@ class RunConfig:
     )
     width: float = setting(1.0, "width multiplier of MobileNetV2", "model", low=0.1, high=2.0)
     dropout: float = setting(0.2, "dropout before the classifier", "model", low=0.0, high=0.9)
+    train_part: str = setting(
+        "all",
+        "what is trained: all layers, or the classifier alone (head), on features that are computed once",
+        "model",
+        choices=("all", "head"),
+    )
     weights: str = setting("", "start from a .safetensors file, or `torchvision` to download; empty: scratch", "model")
 
     # training
@@ -102,11 +108,24 @@ class RunConfig:
     local_epochs: int = setting(2, "passes over its images that a site makes in a round", "training", low=1, high=1000)
     batch_size: int = setting(16, "images in a local step", "training", low=1, high=65536, unit="images")
     lr: float = setting(0.02, "learning rate of local SGD", "training", low=1e-8, high=100.0)
+    lr_schedule: str = setting(
+        "constant",
+        "learning rate by round: constant, or falling in a line from lr towards 0 after the last round",
+        "training",
+        choices=("constant", "linear"),
+    )
     momentum: float = setting(0.9, "momentum of local SGD; starts anew each round", "training", low=0.0, high=0.9999)
     grad_clip: float = setting(
         1.0, "L2 norm to which a batch's gradient is scaled down; 0: no limit", "training", low=0.0, high=1e9
     )
     weight_decay: float = setting(0.0, "L2 penalty of local SGD", "training", low=0.0, high=1.0)
+    average: float = setting(
+        0.0,
+        "weight of the past in a running average of the global models, which is what is evaluated and saved; 0: none",
+        "training",
+        low=0.0,
+        high=0.9999,
+    )
     augment: str = setting(
         "none", "random changes of training images", "training", choices=("none", "flip", "flip-crop")
     )
@@ -203,6 +222,10 @@ class RunConfig:
     def dp_steps(self) -> int:
         """Steps of DP-SGD in a round: as many as draw each image `local_epochs` times on average, at least one."""
         return max(1, round(self.local_epochs / self.dp_sample_rate))
+
+    def lr_in(self, round: int) -> float:
+        """The learning rate of a round, 1 .. rounds."""
+        return self.lr * (1 - (round - 1) / self.rounds) if self.lr_schedule == "linear" else self.lr
 
     def to_mapping(self) -> dict[str, Scalar]:
         """All settings by kebab-case key, in the order of declaration (Flower's run config)."""
@@ -327,10 +350,26 @@ def _refuse_contradictions(config: RunConfig) -> None:
             why="frozen statistics of an untrained network carry no information",
             fix="give --weights FILE, or choose norm=group",
         )
-    if config.model == "light_cnn" and config.weights == "torchvision":
-        raise ConfigError("`weights` is torchvision but `model` is light_cnn", fix="torchvision has MobileNetV2 only")
-    if config.model == "light_cnn" and config.norm != "group":
-        raise ConfigError(f"`norm` is {config.norm} but `model` is light_cnn", fix="light_cnn has group norm only")
+    if config.train_part == "head" and not config.weights:
+        raise ConfigError(
+            "`train-part` is head but `weights` is empty",
+            why="features of an untrained network carry little information",
+            fix="give --weights FILE",
+        )
+    if config.train_part == "head" and config.augment != "none":
+        raise ConfigError(
+            f"`train-part` is head but `augment` is {config.augment}",
+            why="features are computed once for each image",
+            fix="leave augment at none, or train all layers",
+        )
+    if config.model != "mobilenet_v2" and config.weights == "torchvision":
+        raise ConfigError(
+            f"`weights` is torchvision but `model` is {config.model}", fix="torchvision has MobileNetV2 only"
+        )
+    if config.model != "mobilenet_v2" and config.norm != "group":
+        raise ConfigError(
+            f"`norm` is {config.norm} but `model` is {config.model}", fix=f"{config.model} has group norm only"
+        )
     if config.dp_at_sites and config.norm == "batch":
         raise ConfigError(
             "`norm` is batch but `dp-epsilon` is set",

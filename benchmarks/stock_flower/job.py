@@ -58,6 +58,7 @@ def train_at_site(
     from secure_fl.data import load_site
     from secure_fl.models import ModelSpec, build_model
     from secure_fl.training.device import configure_torch
+    from secure_fl.training.examples import Pictures
     from secure_fl.training.local import TrainSettings, train_locally
     from secure_fl.training.seeds import derive_seed
 
@@ -68,9 +69,8 @@ def train_at_site(
     model.load_state_dict(state)
     result = train_locally(
         model,
-        data.train,
-        data.normalisation,
-        TrainSettings.of(config),
+        Pictures(data.train, data.normalisation),
+        TrainSettings.of(config, round=server_round),
         seed=derive_seed(config.seed, "train", server_round, site),
     )
     return model.state_dict(), result.loss, result.samples

@@ -32,12 +32,13 @@ from secure_fl.app.messages import (
 )
 from secure_fl.app.site_privacy import SitePrivacy
 from secure_fl.config import RunConfig
-from secure_fl.data import SiteData, load_site
+from secure_fl.data import ImageSet, SiteData, load_site
 from secure_fl.errors import ConfigError, FederationError
 from secure_fl.models import ModelSpec, VectorSpec, build_model, flatten, initial_model, unflatten
 from secure_fl.privacy.randomness import Randomness
-from secure_fl.training.device import configure_torch
+from secure_fl.training.device import configure_torch, usable_device
 from secure_fl.training.evaluation import Evaluation, evaluate
+from secure_fl.training.examples import Examples, Pictures, staged
 from secure_fl.training.local import TrainSettings, train_locally
 from secure_fl.training.private import PrivateSettings, train_privately
 from secure_fl.training.seeds import derive_seed
@@ -142,10 +143,13 @@ def _train(model: nn.Module, order: Order, config: RunConfig, data: SiteData, si
         # Nothing that was measured on images leaves the site, and their cost is entered before they are touched.
         cost = site.privacy.spend(config, run=order.run, round=order.round, data=data.fingerprint)
         seeded = Randomness.insecure_for_tests(seed) if config.insecure_test_rng else Randomness.from_system()
-        train_privately(model, data.train, data.normalisation, PrivateSettings.of(config), seed=seed, randomness=seeded)
+        learner, examples = _staged(model, data.train, data, config)
+        settings = PrivateSettings.of(config, round=order.round)
+        train_privately(learner, examples, settings, seed=seed, randomness=seeded)
         return {"steps": config.dp_steps, "dp-epsilon": cost.value}
     received = _validate(model, data, config)
-    trained = train_locally(model, data.train, data.normalisation, TrainSettings.of(config), seed=seed)
+    learner, examples = _staged(model, data.train, data, config)
+    trained = train_locally(learner, examples, TrainSettings.of(config, round=order.round), seed=seed)
     local = _validate(model, data, config)
     metrics: dict[str, Any] = {
         "train-loss": trained.loss,
@@ -189,9 +193,10 @@ def _model_for(order: Order, config: RunConfig, data: SiteData) -> nn.Module:
 
 @lru_cache(maxsize=2)
 def _model(config: RunConfig, spec: ModelSpec) -> tuple[nn.Module, VectorSpec]:
-    """One model a process, overwritten each round. Fixed statistics, which do not travel, come from our own
-    copy of the weights file; no other norm needs it here."""
-    model = initial_model(config, spec) if spec.norm == "frozen-batch" else build_model(spec, seed=0)
+    """One model a process, overwritten each round. Constants, which do not travel, come from our own copy of the
+    weights file; without constants it is not needed here."""
+    constant = spec.norm == "frozen-batch" or spec.trained == "head"
+    model = initial_model(config, spec) if constant else build_model(spec, seed=0)
     return model, VectorSpec.of(model)
 
 
@@ -204,7 +209,12 @@ def _data(config: RunConfig, site: int) -> SiteData:
 def _validate(model: nn.Module, data: SiteData, config: RunConfig) -> Evaluation | None:
     if not len(data.validation.labels):
         return None
-    return evaluate(model, data.validation, data.normalisation, device=config.device)
+    return evaluate(*_staged(model, data.validation, data, config), device=config.device)
+
+
+def _staged(model: nn.Module, images: ImageSet, data: SiteData, config: RunConfig) -> tuple[nn.Module, Examples]:
+    """What is trained or measured, and on what."""
+    return staged(model, Pictures(images, data.normalisation), config.train_part, usable_device(config.device))
 
 
 def _named(prefix: str, measured: Evaluation | None) -> dict[str, float]:

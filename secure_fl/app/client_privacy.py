@@ -81,7 +81,9 @@ class ClientPrivacy:
                 why=f"it would come to ε = {cost:.3f}: rounds that were repeated count",
                 fix=f"the model of round {round - 1} is saved",
             )
-        self.ledger.spend(self.event, run=self.run, round=round, unit="client", data=self.roster)
+        self.ledger.spend(
+            self.event, run=self.run, round=round, unit="client", data=self.roster, test_rng=self.seed is not None
+        )
         total = np.zeros(len(updates[0]), np.float64)
         for update in updates:
             total += update.astype(np.float64) * min(1.0, self.clip / max(l2_norm(update), 1e-12))

@@ -22,6 +22,7 @@ from flwr.serverapp import Grid
 from torch import nn
 
 from defenses.guard import UpdateRules, l2_norm
+from secure_fl.app.averaging import ModelAverage
 from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector, RoundReplies, weight_of
 from secure_fl.app.identity import Roster
@@ -43,8 +44,9 @@ from secure_fl.models import (
 )
 from secure_fl.privacy.regime import planned, promise
 from secure_fl.runs import RunRecord
-from secure_fl.training.device import configure_torch, torch_threads
+from secure_fl.training.device import configure_torch, torch_threads, usable_device
 from secure_fl.training.evaluation import Evaluation, evaluate
+from secure_fl.training.examples import Pictures, staged
 
 __all__ = ["coordinate"]
 
@@ -74,7 +76,9 @@ class _Bench:
     def measure(self, vector: Vector) -> Evaluation:
         unflatten(vector, self.model)
         with torch_threads(self.threads):
-            return evaluate(self.model, self.test, self.normalisation, device=self.device)
+            pictures = Pictures(self.test, self.normalisation)
+            measured, examples = staged(self.model, pictures, self.spec.trained, usable_device(self.device))
+            return evaluate(measured, examples, device=self.device)
 
 
 @dataclass
@@ -144,6 +148,7 @@ class _Run:
         self.bench = _Bench.of(self.config)
         self.rules = UpdateRules(size=self.bench.vector_spec.size, max_norm=self.config.max_update_norm)
         self.client_privacy = ClientPrivacy.of(self.config, record, roster) if self.config.dp_of_sites else None
+        self.average = ModelAverage(self.config.average)
         self.measured: Evaluation | None = None
         self.open_round: _Round | None = None
 
@@ -185,6 +190,9 @@ class _Run:
         checkpoint = self.record.last_checkpoint()
         vector = self.record.load_checkpoint(checkpoint) if checkpoint else flatten(self.bench.model)
         done = checkpoint.round if checkpoint else 0
+        if self.config.average and checkpoint:
+            for each in self.record.checkpoints():
+                self.average.add(self.record.load_checkpoint(each))
         self.record.append(
             "run-started",
             resumed_from_round=done,
@@ -272,7 +280,7 @@ class _Run:
     def _record_round(self, done: _Round) -> None:
         """Evaluate, save, and only then say that the round is complete."""
         evaluating = time.monotonic()
-        self.measured = self.bench.measure(done.vector)
+        self.measured = self.bench.measure(self.average.add(done.vector))
         evaluate_s = time.monotonic() - evaluating
         checkpoint = self.record.save_checkpoint(done.number, done.vector, self.bench.vector_spec.digest)
         weights = [weight_of(*pair) for pair in done.replies.accepted]
@@ -332,8 +340,9 @@ class _Run:
 
     def _save_model(self, vector: Vector, done: int) -> tuple[Evaluation, str]:
         """Write the model file; how good the model is, and the file's hash."""
-        measured = self.measured or self.bench.measure(vector)
-        unflatten(vector, self.bench.model)
+        shown = self.average.of(vector)
+        measured = self.measured or self.bench.measure(shown)
+        unflatten(shown, self.bench.model)
         card = ModelCard(
             spec=self.bench.spec,
             classes=self.bench.test.classes,

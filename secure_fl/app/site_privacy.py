@@ -119,7 +119,7 @@ class SitePrivacy:
                     why=f"ε = {ledger.epsilon(data, self.delta).value:.3f} is spent",
                     fix="the model of the last complete round is saved",
                 )
-            ledger.spend(event, run=run, round=round, unit="sample", data=data)
+            ledger.spend(event, run=run, round=round, unit="sample", data=data, test_rng=config.insecure_test_rng)
             return cost
 
     def pseudonym(self, data: str) -> str:

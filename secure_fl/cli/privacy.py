@@ -115,6 +115,7 @@ def _row(site: str, data: str, spendings: list[Spending], delta: float) -> dict[
         "epsilon": {name: each.value for name, each in costs.items()},
         "notes": {name: each.note for name, each in costs.items() if each.note},
         "runs": list(dict.fromkeys(each.run for each in spendings)),
+        "test_rng": any(each.test_rng for each in spendings),
     }
 
 
@@ -124,6 +125,9 @@ def _draw(console: Console, rows: list[dict[str, Any]], delta: float) -> None:
     for row in rows:
         for name, note in row["notes"].items():
             console.print(f"{row['site']}, {name.upper()}: {printable(note)}", markup=False)
+    for row in rows:
+        if row["test_rng"]:
+            console.print(f"{row['site']}: [bold]not private[/bold]: some noise came from a seed (insecure-test-rng)")
     console.print(f"\nε at δ = {delta:g}, over all runs, for adding or removing one unit (an image, or a client)")
     console.print("Each row stands for itself: nobody's ε is the sum over sites.")
 

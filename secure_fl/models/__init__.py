@@ -5,7 +5,7 @@ other parts (wire, aggregation, attacks, audit) an update is one float32 vector 
 digest of a `VectorSpec` that both ends compute for themselves.
 """
 
-from secure_fl.models.architectures import FixedBatchNorm2d, ModelSpec, build_model
+from secure_fl.models.architectures import FixedBatchNorm2d, ModelSpec, build_model, embed
 from secure_fl.models.files import ModelCard, load_model, save_model
 from secure_fl.models.vectors import VectorSpec, fingerprint, flatten, unflatten
 from secure_fl.models.weights import initial_model, load_weights
@@ -16,6 +16,7 @@ __all__ = [
     "ModelSpec",
     "VectorSpec",
     "build_model",
+    "embed",
     "fingerprint",
     "flatten",
     "initial_model",

@@ -1,4 +1,4 @@
-"""The networks: torchvision's MobileNetV2 and a light CNN, each described completely by a `ModelSpec`.
+"""The networks: torchvision's MobileNetV2 and two small ones, each described completely by a `ModelSpec`.
 
 Sites hold skewed data, and the average of their batch statistics describes no data at all; this is
 how federated BatchNorm networks diverge. So the default norm is GroupNorm (Hsieh et al., "The Non-IID
@@ -23,18 +23,23 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
 from secure_fl.models.rng import seeded_torch
 
-__all__ = ["FixedBatchNorm2d", "LightCNN", "ModelSpec", "build_model", "groups_of", "skeleton"]
+__all__ = ["FixedBatchNorm2d", "LightCNN", "ModelSpec", "TanhCNN", "build_model", "embed", "groups_of", "skeleton"]
 
-ARCHITECTURES = ("mobilenet_v2", "light_cnn")
+ARCHITECTURES = ("mobilenet_v2", "light_cnn", "tanh_cnn")
+_SMALL = ("light_cnn", "tanh_cnn")
 NORMS = ("group", "batch", "frozen-batch")
 STEMS = ("imagenet", "small-images")
+PARTS = ("all", "head")
 SMALL_IMAGE_PX = 64
 """Images with a shorter side get the small-images stem under stem=auto."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """All that is needed to build a network, apart from its weights. Construction validates."""
+    """All that is needed to build a network, apart from its weights. Construction validates.
+
+    trained: "all", or "head": the layers below the classifier are constants, like the statistics of frozen-batch.
+    """
 
     architecture: str
     classes: int
@@ -44,11 +49,13 @@ class ModelSpec:
     stem: str
     width: float
     dropout: float
+    trained: str = "all"
 
     def __post_init__(self) -> None:
         _one_of("architecture", self.architecture, ARCHITECTURES)
         _one_of("norm", self.norm, NORMS)
         _one_of("stem", self.stem, STEMS)
+        _one_of("train-part", self.trained, PARTS)
         _within("classes", self.classes, 2, 100_000)
         _within("image-size", self.image_size_px, 8, 512)
         _within("group-size", self.group_size, 1, 1024)
@@ -56,8 +63,11 @@ class ModelSpec:
             raise ConfigError(f"model setting `width` is {self.width}", fix="give a value between 0.1 and 2")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"model setting `dropout` is {self.dropout}", fix="give a value from 0 to below 1")
-        if self.architecture == "light_cnn" and self.norm != "group":
-            raise ConfigError(f"`norm` is {self.norm} but `model` is light_cnn", fix="light_cnn has group norm only")
+        if self.architecture in _SMALL and self.norm != "group":
+            raise ConfigError(
+                f"`norm` is {self.norm} but `model` is {self.architecture}",
+                fix=f"{self.architecture} has group norm only",
+            )
         if self.norm == "group" and self.group_size == 1 and self.final_map_px == 1:
             raise ConfigError(
                 "`group-size` is 1 but the last feature maps are 1x1 px",
@@ -69,10 +79,10 @@ class ModelSpec:
     def of(cls, config: RunConfig, *, classes: int, image_size_px: int) -> ModelSpec:
         """The network that `config` asks for; stem=auto is resolved by the image size.
 
-        The light CNN has one stem and one width: `stem` and `width` do not apply to it.
+        The small networks have one stem and one width: `stem` and `width` do not apply to them.
         """
         stem = config.stem
-        if config.model == "light_cnn":
+        if config.model in _SMALL:
             stem = "small-images"
         elif stem == "auto":
             stem = "small-images" if image_size_px < SMALL_IMAGE_PX else "imagenet"
@@ -83,15 +93,16 @@ class ModelSpec:
             norm=config.norm,
             group_size=config.group_size,
             stem=stem,
-            width=1.0 if config.model == "light_cnn" else config.width,
+            width=1.0 if config.model in _SMALL else config.width,
             dropout=config.dropout,
+            trained=config.train_part,
         )
 
     @property
     def final_map_px(self) -> int:
         """Side of the feature maps before global pooling; each halving rounds up."""
         mobilenet = 8 if self.stem == "small-images" else 32
-        return -(-self.image_size_px // (4 if self.architecture == "light_cnn" else mobilenet))
+        return -(-self.image_size_px // (4 if self.architecture in _SMALL else mobilenet))
 
 
 class FixedBatchNorm2d(nn.Module):
@@ -148,12 +159,56 @@ class LightCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, s, s) images to (n, classes) logits."""
-        maps = self.features(x)
-        half = -(-maps.shape[-1] // 2)
-        top, bottom = maps[:, :, :half], maps[:, :, -half:]
-        quarters = (top[..., :half], top[..., -half:], bottom[..., :half], bottom[..., -half:])
-        logits: Tensor = self.classifier(torch.cat([quarter.mean((2, 3)) for quarter in quarters], dim=1))
+        logits: Tensor = self.classifier(embed(self, x))
         return logits
+
+
+class TanhCNN(nn.Module):
+    """Two 3x3 convolutions with GroupNorm and tanh: about 4,700 parameters, for training under differential privacy.
+
+    Bounded activations keep gradients short, so that clipping takes less away (Papernot et al., "Tempered Sigmoid
+    Activations for Deep Learning with Differential Privacy", AAAI 2021, section 4), and half the parameters carry
+    half the noise. Features are averaged over a grid of 4x4 cells, by two matrix products: deterministic everywhere.
+    """
+
+    CELLS = 4
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        norm = _norm_layer(spec)
+        layers: list[nn.Module] = []
+        for channels_in, channels_out in ((3, 12), (12, 16)):
+            layers += [nn.Conv2d(channels_in, channels_out, 3, 2, padding=1, bias=False), norm(channels_out), nn.Tanh()]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(16 * self.CELLS**2, spec.classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3, s, s) images to (n, classes) logits."""
+        logits: Tensor = self.classifier(embed(self, x))
+        return logits
+
+
+def embed(model: nn.Module, x: Tensor) -> Tensor:
+    """What the classifier reads: (n, 3, s, s) images to (n, k) features, before dropout."""
+    maps: Tensor = model.get_submodule("features")(x)
+    if isinstance(model, TanhCNN):
+        rows, columns = (_cell_means(size, TanhCNN.CELLS).to(maps) for size in maps.shape[2:])
+        return (rows @ maps @ columns.t()).flatten(1)
+    if not isinstance(model, LightCNN):
+        return F.adaptive_avg_pool2d(maps, (1, 1)).flatten(1)  # as torchvision's MobileNetV2
+    half = -(-maps.shape[-1] // 2)
+    top, bottom = maps[:, :, :half], maps[:, :, -half:]
+    quarters = (top[..., :half], top[..., -half:], bottom[..., :half], bottom[..., -half:])
+    return torch.cat([quarter.mean((2, 3)) for quarter in quarters], dim=1)
+
+
+def _cell_means(size: int, cells: int) -> Tensor:
+    """(cells, size): row i averages the places from ⌊i·size/cells⌋ up to ⌈(i+1)·size/cells⌉, as adaptive pooling."""
+    means = torch.zeros(cells, size)
+    for cell in range(cells):
+        first, last = cell * size // cells, -(-(cell + 1) * size // cells)
+        means[cell, first:last] = 1 / (last - first)
+    return means
 
 
 def build_model(spec: ModelSpec, *, seed: int) -> nn.Module:
@@ -182,11 +237,16 @@ def groups_of(channels: int, group_size: int) -> int:
 def _construct(spec: ModelSpec) -> nn.Module:
     match spec.architecture:
         case "light_cnn":
-            return LightCNN(spec)
+            model: nn.Module = LightCNN(spec)
+        case "tanh_cnn":
+            model = TanhCNN(spec)
         case "mobilenet_v2":
-            return _mobilenet(spec)
+            model = _mobilenet(spec)
         case other:
             raise ConfigError(f"unknown architecture {other!r}", fix=f"choose one of: {', '.join(ARCHITECTURES)}")
+    if spec.trained == "head":
+        model.get_submodule("features").requires_grad_(False)
+    return model
 
 
 def _mobilenet(spec: ModelSpec) -> nn.Module:

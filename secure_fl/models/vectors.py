@@ -2,7 +2,8 @@
 
 The order is that of `state_dict`: parameters and float buffers (BatchNorm's running statistics), in
 the order in which the modules were declared. Left out are integer counters (`num_batches_tracked`,
-which nothing uses) and the constants of `FixedBatchNorm2d`, which never change.
+which nothing uses) and constants, which never change: the statistics of `FixedBatchNorm2d`, parameters that are
+not trained, and the buffers of layers that have no others.
 
 Both ends of the wire compute the `VectorSpec` from the model that they built themselves and compare
 digests, so names and shapes never travel.
@@ -100,8 +101,13 @@ def _learned(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _constant_names(model: nn.Module) -> Iterator[str]:
     for prefix, module in model.named_modules():
+        own = dict(module.named_parameters(prefix, recurse=False))
+        frozen = [name for name, parameter in own.items() if not parameter.requires_grad]
+        yield from frozen
         if isinstance(module, FixedBatchNorm2d):
             yield from (f"{prefix}.{name}".lstrip(".") for name in FixedBatchNorm2d.CONSTANTS)
+        elif frozen and len(frozen) == len(own):
+            yield from (name for name, each in module.named_buffers(prefix, recurse=False) if each.is_floating_point())
 
 
 def _constants_digest(model: nn.Module) -> str:

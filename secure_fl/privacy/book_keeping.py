@@ -231,10 +231,12 @@ class BookKeeper:
         return self._opacus_forward(name, layer)
 
     def _opacus_forward(self, name: str, layer: nn.Module) -> Callable[..., Tensor]:
-        """The last rung: the layer as it is, its gradients by Opacus's own sampler."""
+        """The lower rungs: the layer as it is, its gradients by our sampler for Opacus's hooks, or by Opacus's own."""
         from opacus.grad_sample import GradSampleModule
 
-        sampler = GradSampleModule.GRAD_SAMPLERS.get(type(layer))
+        from secure_fl.privacy.samplers import FAST_SAMPLERS
+
+        sampler = FAST_SAMPLERS.get(type(layer)) or GradSampleModule.GRAD_SAMPLERS.get(type(layer))
         if sampler is None or _unknown_to_opacus(layer):
             raise ConfigError(
                 f"layer `{name}` ({type(layer).__name__}) cannot be trained under differential privacy",

@@ -35,7 +35,10 @@ _MODE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """One line of the ledger: what was about to happen, to which images, in which round of which run."""
+    """One line of the ledger: what was about to happen, to which images, in which round of which run.
+
+    test_rng: the noise came from the run's seed, so that the cost stands for nothing: who knows the seed knows all.
+    """
 
     event: PrivacyEvent
     unit: str
@@ -44,6 +47,7 @@ class Spending:
     run: str
     round: int
     time: str
+    test_rng: bool
 
 
 class Ledger:
@@ -54,7 +58,15 @@ class Ledger:
         self._log = EventLog(path, mode=_MODE)
 
     def spend(
-        self, event: PrivacyEvent, *, run: str, round: int, unit: str, data: str, adjacency: str = "add-remove"
+        self,
+        event: PrivacyEvent,
+        *,
+        run: str,
+        round: int,
+        unit: str,
+        data: str,
+        adjacency: str = "add-remove",
+        test_rng: bool = False,
     ) -> None:
         """Enter `event`; when this returns, it is on the disk.
 
@@ -76,6 +88,7 @@ class Ledger:
             "data": data,
             "run": run,
             "round": round,
+            "test_rng": test_rng,
         }
         self._log.append(_KIND, fields)
         # Each time: whoever made the file may have died before its name was durable.
@@ -143,5 +156,12 @@ class Ledger:
         except (ConfigError, TypeError) as error:
             raise IntegrityError(f"{self.path}: line {entry.seq + 1} cannot be counted", why=str(error)) from None
         return Spending(
-            event, entry["unit"], entry["adjacency"], entry["data"], entry["run"], entry.get("round", 0), entry.time
+            event,
+            entry["unit"],
+            entry["adjacency"],
+            entry["data"],
+            entry["run"],
+            entry.get("round", 0),
+            entry.time,
+            entry.get("test_rng", False),
         )

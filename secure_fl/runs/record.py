@@ -174,6 +174,15 @@ class RunRecord:
                 return Checkpoint(path, row.round, row.checkpoint_sha256)
         return None
 
+    def checkpoints(self) -> list[Checkpoint]:
+        """Those of all rounds up to the last usable one, in order; `load_checkpoint` tells whether each is intact."""
+        last = self.last_checkpoint()
+        return [
+            Checkpoint(checkpoints.checkpoint_path(self.folder, row.round), row.round, row.checkpoint_sha256)
+            for row in self.rounds()
+            if row.checkpoint_sha256 and last is not None and row.round <= last.round
+        ]
+
     def load_checkpoint(self, checkpoint: Checkpoint) -> np.ndarray:
         """The vector, (d,) float32; raises IntegrityError or ModelFileError when the file is not that one."""
         return checkpoints.read_checkpoint(checkpoint, run_id=self.id)[0]

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from secure_fl.errors import DataError
 from secure_fl.training.batches import normalised
 from secure_fl.training.device import usable_device
+from secure_fl.training.examples import Examples
 
 if TYPE_CHECKING:
-    from secure_fl.data import ImageSet, Normalisation
     from secure_fl.models import ModelCard
 
 __all__ = ["Evaluation", "Prediction", "classify", "evaluate"]
@@ -49,33 +49,32 @@ class Prediction:
 
 def evaluate(
     model: nn.Module,
-    images: ImageSet,
-    normalisation: Normalisation,
+    examples: Examples,
     *,
     batch_size: int = 256,
     device: str = "cpu",
 ) -> Evaluation:
-    """Evaluate `model` (in evaluation mode; its mode is restored) on all of `images`.
+    """Evaluate `model` (in evaluation mode; its mode is restored) on all examples.
 
     Raises:
-        DataError: there are no images.
+        DataError: there are none.
     """
-    samples = len(images.labels)
+    samples = len(examples)
     if samples == 0:
         raise DataError("there are no images to evaluate on")
-    classes, place = len(images.classes), usable_device(device)
+    classes, place = len(examples.classes), usable_device(device)
     right = np.zeros(classes, dtype=np.int64)
     loss = 0.0
     with _evaluating(model, place):
         for start in range(0, samples, batch_size):
-            part = slice(start, start + batch_size)
-            labels = images.labels[part]
-            logits = model(normalised(images.images[part], normalisation.mean, normalisation.std, place)).cpu()
+            part = np.arange(start, min(start + batch_size, samples))
+            labels = examples.labels[part]
+            logits = model(examples.inputs(part, place)).cpu()
             # In float64, so that the sum does not depend on how many batches it was made of.
-            loss += F.cross_entropy(logits.double(), torch.from_numpy(labels.copy()), reduction="sum").item()
+            loss += F.cross_entropy(logits.double(), torch.from_numpy(labels), reduction="sum").item()
             hits = labels[logits.argmax(dim=1).numpy() == labels]
             right += np.bincount(hits, minlength=classes)
-    count = np.bincount(images.labels, minlength=classes)
+    count = np.bincount(examples.labels, minlength=classes)
     return Evaluation(
         loss=loss / samples,
         accuracy=float(right.sum() / samples),

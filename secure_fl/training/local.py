@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +17,10 @@ from torch import nn
 from secure_fl.config import RunConfig
 from secure_fl.errors import DataError, FederationError
 from secure_fl.models.rng import seeded_torch
-from secure_fl.training.batches import augmented, normalised, shuffled_batches
+from secure_fl.training.batches import shuffled_batches
 from secure_fl.training.device import usable_device
+from secure_fl.training.examples import Examples
 from secure_fl.training.seeds import derive_seed
-
-if TYPE_CHECKING:
-    from secure_fl.data import ImageSet, Normalisation
 
 __all__ = ["TrainResult", "TrainSettings", "train_locally"]
 
@@ -47,12 +44,12 @@ class TrainSettings:
     grad_clip: float
 
     @classmethod
-    def of(cls, config: RunConfig) -> TrainSettings:
-        """The training settings of a run."""
+    def of(cls, config: RunConfig, *, round: int) -> TrainSettings:
+        """The settings of a round, 1 .. rounds."""
         return cls(
             epochs=config.local_epochs,
             batch_size=config.batch_size,
-            lr=config.lr,
+            lr=config.lr_in(round),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             augment=config.augment,
@@ -72,8 +69,7 @@ class TrainResult:
 
 def train_locally(
     model: nn.Module,
-    images: ImageSet,
-    normalisation: Normalisation,
+    examples: Examples,
     settings: TrainSettings,
     *,
     seed: int,
@@ -86,7 +82,7 @@ def train_locally(
         DataError: there are no images, or BatchNorm would have to train on single images.
         FederationError: loss or weights are no longer finite. The model is then of no use.
     """
-    samples = len(images.labels)
+    samples = len(examples)
     _refuse_untrainable(model, samples, settings)
     device = usable_device(settings.device)
     was_training = model.training
@@ -102,9 +98,8 @@ def train_locally(
             for epoch in range(1, settings.epochs + 1):
                 total = 0.0
                 for batch in shuffled_batches(samples, settings.batch_size, shuffling):
-                    pixels = augmented(images.images[batch], settings.augment, augmenting)
-                    inputs = normalised(pixels, normalisation.mean, normalisation.std, device)
-                    labels = torch.from_numpy(images.labels[batch]).to(device)
+                    inputs = examples.augmented_inputs(batch, device, settings.augment, augmenting)
+                    labels = torch.from_numpy(examples.labels[batch]).to(device)
                     loss = _step(model, optimizer, inputs, labels, settings.grad_clip)
                     steps += 1
                     if not math.isfinite(loss):

@@ -13,7 +13,6 @@ neither a loss nor a batch size.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,12 +23,9 @@ from secure_fl.errors import DataError, FederationError
 from secure_fl.models.rng import seeded_torch
 from secure_fl.privacy.engine import PrivateTraining
 from secure_fl.privacy.randomness import Randomness
-from secure_fl.training.batches import augmented, normalised
 from secure_fl.training.device import usable_device
+from secure_fl.training.examples import Examples
 from secure_fl.training.seeds import derive_seed
-
-if TYPE_CHECKING:
-    from secure_fl.data import ImageSet, Normalisation
 
 __all__ = ["PrivateSettings", "train_privately"]
 
@@ -49,15 +45,15 @@ class PrivateSettings:
     device: str
 
     @classmethod
-    def of(cls, config: RunConfig) -> PrivateSettings:
-        """The settings of a run whose noise has been planned."""
+    def of(cls, config: RunConfig, *, round: int) -> PrivateSettings:
+        """The settings of a round, 1 .. rounds, of a run whose noise has been planned."""
         return cls(
             steps=config.dp_steps,
             sample_rate=config.dp_sample_rate,
             noise_multiplier=config.dp_noise_multiplier,
             clip=config.dp_clip,
             views=config.dp_views,
-            lr=config.lr,
+            lr=config.lr_in(round),
             momentum=config.momentum,
             augment=config.augment,
             device=config.device,
@@ -66,8 +62,7 @@ class PrivateSettings:
 
 def train_privately(
     model: nn.Module,
-    images: ImageSet,
-    normalisation: Normalisation,
+    examples: Examples,
     settings: PrivateSettings,
     *,
     seed: int,
@@ -83,7 +78,7 @@ def train_privately(
         ConfigError: the model has layers that cannot be trained privately, or CUDA cannot be used.
         FederationError: a weight is no longer finite.
     """
-    samples = len(images.labels)
+    samples = len(examples)
     if samples == 0:
         raise DataError("there are no images to train on")
     device = usable_device(settings.device)
@@ -105,10 +100,9 @@ def train_privately(
         ):
             for _ in range(settings.steps):
                 chosen = randomness.poisson(samples, settings.sample_rate)
-                pixels = np.repeat(images.images[chosen], settings.views, axis=0)
-                pixels = augmented(pixels, settings.augment, augmenting)
-                inputs = normalised(pixels, normalisation.mean, normalisation.std, device)
-                labels = torch.from_numpy(np.repeat(images.labels[chosen], settings.views)).to(device)
+                rows = np.repeat(chosen, settings.views)
+                inputs = examples.augmented_inputs(rows, device, settings.augment, augmenting)
+                labels = torch.from_numpy(examples.labels[rows]).to(device)
                 training.step(inputs, labels, views=settings.views)
     finally:
         model.train(was_training)

@@ -106,6 +106,7 @@ def test_what_each_site_has_spent_over_all_runs(cli: Any, home: Path) -> None:
         "epsilon": {name: epsilon([ROUND] * 3, 1e-5, name).value for name in ("prv", "rdp")},
         "notes": {},
         "runs": ["run-1", "run-2"],
+        "test_rng": False,
     }
     assert (second["site"], second["data"], second["steps"]) == ("site-1", "other", 40)
     stricter = cli.data("privacy", "spent", "--delta", "1e-6")
@@ -122,6 +123,15 @@ def test_a_table_for_people(cli: Any, home: Path) -> None:
     assert lines[1].split() == ["site-0", "0123456789ab", "sample", "2", "40", *cost, "run-1"]
     assert lines[2].split() == ["site-0", "second", "sample", "2", "40", *cost, "run-2"]
     assert "at δ = 1e-05" in lines[4]
+
+
+def test_noise_that_came_from_a_seed_is_told(cli: Any, home: Path) -> None:
+    ledger(home, "site-0")
+    assert "not private" not in cli("privacy", "spent").stdout
+    found = ledger(home, "site-1", rounds=1)
+    found.spend(ROUND, run="run-9", round=1, unit="sample", data="digits:0123456789abcdef", test_rng=True)
+    assert [row["test_rng"] for row in cli.data("privacy", "spent")["spent"]] == [False, True]
+    assert "site-1: not private: some noise came from a seed" in cli("privacy", "spent").stdout
 
 
 def test_one_site(cli: Any, home: Path) -> None:

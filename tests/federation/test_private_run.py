@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from flwr.app import Message, MessageType
 
 from secure_fl.app import client_app
@@ -78,6 +79,51 @@ def test_noise_is_of_no_seed_unless_that_is_asked_for_and_then_the_run_says_that
         ends.append((ending(record)["model_sha256"], "not_private" in record.summary().start["privacy"][0]))
     assert ends[0][0] != ends[1][0] and ends[2][0] == ends[3][0]
     assert [marked for _, marked in ends] == [False, False, True, True]
+
+
+class Keeping(FedAvg):
+    """FedAvg that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.updates: list[np.ndarray] = []
+
+    def combine(self, updates, weights):
+        self.updates += [each.astype(np.float64) for each in updates]
+        return super().combine(updates, weights)
+
+
+def test_the_noise_in_the_updates_of_a_real_run_is_the_noise_that_its_ledger_says(tmp_path):
+    """With so much noise the images' part of an update is a thousandth of its energy; what is left is the mechanism."""
+    record = make(
+        tmp_path, "rounds=10", "local-epochs=1", "dp-sample-rate=1.0", "dp-noise-multiplier=30", "dp-clip=0.5",
+        "lr=1.0", "momentum=0.0", "model=tanh_cnn", "dropout=0.0", "val-fraction=0.0",
+    )  # fmt: skip
+    configs = [{"privacy-ledger": str(ledger_file(tmp_path, f"site-{index}"))} for index in range(3)]
+    kept = Keeping()
+    coordinate(
+        LocalGrid(client_app.app, 3, node_configs=configs), record, open_roster(site_sizes(record.config)), kept,
+        facts={"pid": 1},
+    )  # fmt: skip
+    (event,) = {each.event for ledger in ledgers(tmp_path) for each in ledger.spendings()}
+    assert (event.noise_multiplier, event.sample_rate, event.steps) == (30.0, 1.0, 1)
+    samples = site_sizes(record.config)
+    assert len(kept.updates) == 30 and len(set(samples)) == 1
+    drawn = np.concatenate(kept.updates) * samples[0] / 0.5  # one step at rate 1: update = -(sum + noise) / N
+    assert drawn.std() == pytest.approx(event.noise_multiplier, rel=0.01)
+    error = event.noise_multiplier / np.sqrt(2 * len(drawn))
+    assert abs(drawn.std() - 0.95 * event.noise_multiplier) > 20 * error  # noise of 0.95 σ would be found out
+    assert scipy.stats.kstest(drawn / drawn.std(), "norm").pvalue > 1e-4
+    together = np.corrcoef(np.stack(kept.updates)) - np.eye(30)
+    assert np.abs(together).max() < 6 / np.sqrt(len(kept.updates[0]))  # sites and rounds draw noise of their own
+
+
+def test_a_site_counts_test_noise_and_says_that_it_protects_nobody(tmp_path):
+    record = make(tmp_path, "insecure-test-rng=true")
+    execute(record, tmp_path)
+    assert all(each.test_rng for ledger in ledgers(tmp_path) for each in ledger.spendings())
+    real = make(tmp_path / "real")
+    execute(real, tmp_path / "real")
+    assert not any(each.test_rng for ledger in ledgers(tmp_path / "real") for each in ledger.spendings())
 
 
 def test_when_the_budget_is_spent_the_run_stops_before_the_step_and_keeps_its_model(tmp_path):

@@ -25,6 +25,7 @@ from secure_fl.privacy.engine import PrivateTraining
 from secure_fl.privacy.ledger import Ledger
 from secure_fl.privacy.randomness import Randomness
 from secure_fl.privacy.regime import planned, promise, sample_event
+from secure_fl.training.examples import Pictures
 from secure_fl.training.private import PrivateSettings, train_privately
 
 NO_NOISE = 1e-12  # far below what the tests tell apart
@@ -127,7 +128,8 @@ def private_round(randomness: Randomness, *, images: int, rate: float) -> RunCon
     site = ImageSet(images=pixels, labels=generator.integers(0, 3, images), classes=("a", "b", "c"))
     model = build_model(ModelSpec.of(config, classes=3, image_size_px=16), seed=0)
     normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    train_privately(model, site, normalisation, PrivateSettings.of(config), seed=0, randomness=randomness)
+    settings = PrivateSettings.of(config, round=1)
+    train_privately(model, Pictures(site, normalisation), settings, seed=0, randomness=randomness)
     return config
 
 

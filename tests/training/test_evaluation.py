@@ -13,6 +13,7 @@ from secure_fl.data import ImageSet, Normalisation
 from secure_fl.errors import DataError
 from secure_fl.models import ModelCard, ModelSpec, build_model
 from secure_fl.training.evaluation import classify, evaluate
+from secure_fl.training.examples import Pictures
 
 PLAIN = Normalisation(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 SPEC = ModelSpec(
@@ -43,7 +44,7 @@ def said(answers: list[int], truths: list[int]) -> ImageSet:
 
 
 def test_accuracy_and_loss_by_hand() -> None:
-    found = evaluate(ReadsItsAnswer(), said([0, 0, 1, 3, 3], [0, 1, 1, 3, 3]), PLAIN)
+    found = evaluate(ReadsItsAnswer(), Pictures(said([0, 0, 1, 3, 3], [0, 1, 1, 3, 3]), PLAIN))
     normaliser = np.log(np.exp(5) + 3)
     assert found.loss == pytest.approx((4 * (normaliser - 5) + normaliser) / 5, rel=1e-6)
     assert found.accuracy == 4 / 5
@@ -57,7 +58,10 @@ def test_the_batch_size_does_not_matter(batch_size: int) -> None:
     rng = np.random.default_rng(0)
     images = ImageSet(rng.integers(0, 256, (11, 16, 16, 3), dtype=np.uint8), rng.integers(0, 4, 11), CARD.classes)
     model = build_model(SPEC, seed=0)
-    whole, parts = evaluate(model, images, PLAIN), evaluate(model, images, PLAIN, batch_size=batch_size)
+    whole, parts = (
+        evaluate(model, Pictures(images, PLAIN)),
+        evaluate(model, Pictures(images, PLAIN), batch_size=batch_size),
+    )
     assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
     assert replace(parts, loss=0) == replace(whole, loss=0)
 
@@ -66,7 +70,7 @@ def test_the_batch_size_does_not_matter(batch_size: int) -> None:
 def test_dropout_is_off_and_the_mode_comes_back(training: bool) -> None:
     images, model = said([0, 1, 2], [0, 1, 2]), build_model(SPEC, seed=0).train(training)
     before = torch.get_rng_state()
-    assert evaluate(model, images, PLAIN) == evaluate(model, images, PLAIN)
+    assert evaluate(model, Pictures(images, PLAIN)) == evaluate(model, Pictures(images, PLAIN))
     assert model.training is training
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -75,19 +79,19 @@ def test_dropout_is_off_and_the_mode_comes_back(training: bool) -> None:
 def test_the_mode_comes_back_also_after_an_error() -> None:
     model = build_model(SPEC, seed=0).train()
     with pytest.raises(IndexError):
-        evaluate(model, said([0], [9]), PLAIN)
+        evaluate(model, Pictures(said([0], [9]), PLAIN))
     assert model.training
 
 
 def test_without_images_there_is_nothing_to_evaluate() -> None:
     with pytest.raises(DataError, match="no images to evaluate on"):
-        evaluate(ReadsItsAnswer(), said([], []), PLAIN)
+        evaluate(ReadsItsAnswer(), Pictures(said([], []), PLAIN))
 
 
 def test_labels_in_read_only_memory_are_fine(recwarn: pytest.WarningsRecorder) -> None:
     images = said([0, 1], [0, 1])
     images.labels.flags.writeable = images.images.flags.writeable = False
-    assert evaluate(ReadsItsAnswer(), images, PLAIN).accuracy == 1.0
+    assert evaluate(ReadsItsAnswer(), Pictures(images, PLAIN)).accuracy == 1.0
     assert not recwarn.list
 
 

@@ -18,6 +18,7 @@ from secure_fl.data import ImageSet, Normalisation
 from secure_fl.errors import ConfigError, DataError, FederationError
 from secure_fl.models import ModelCard, ModelSpec, build_model, flatten, load_model, save_model, unflatten
 from secure_fl.training.evaluation import evaluate
+from secure_fl.training.examples import Pictures
 from secure_fl.training.local import TrainResult, TrainSettings, train_locally
 
 SCALE = Normalisation(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -52,14 +53,14 @@ def images(n: int = 41, side: int = 16, seed: int = 0) -> ImageSet:
 
 
 def trained(model: nn.Module, seed: int = 0, settings: TrainSettings = SETTINGS) -> tuple[bytes, TrainResult]:
-    result = train_locally(model, images(), SCALE, settings, seed=seed)
+    result = train_locally(model, Pictures(images(), SCALE), settings, seed=seed)
     return flatten(model).tobytes(), result
 
 
 def test_the_light_cnn_learns_what_holds_for_other_images_too() -> None:
     model = build_model(LIGHT, seed=0)
-    result = train_locally(model, images(), SCALE, replace(SETTINGS, epochs=8, augment="none"), seed=0)
-    assert evaluate(model, images(seed=1), SCALE).accuracy > 0.9
+    result = train_locally(model, Pictures(images(), SCALE), replace(SETTINGS, epochs=8, augment="none"), seed=0)
+    assert evaluate(model, Pictures(images(seed=1), SCALE)).accuracy > 0.9
     assert result.loss < 0.5
     assert (result.samples, result.steps) == (41, 8 * 5)
 
@@ -67,8 +68,8 @@ def test_the_light_cnn_learns_what_holds_for_other_images_too() -> None:
 def test_mobilenet_can_learn_nine_images_by_heart() -> None:
     model, data = build_model(replace(MOBILE, width=0.25, dropout=0.0), seed=0), images(n=9)
     settings = replace(SETTINGS, epochs=20, batch_size=9, lr=0.01, momentum=0.5, augment="none")
-    train_locally(model, data, SCALE, settings, seed=0)
-    assert evaluate(model, data, SCALE).loss < 0.5
+    train_locally(model, Pictures(data, SCALE), settings, seed=0)
+    assert evaluate(model, Pictures(data, SCALE)).loss < 0.5
 
 
 def disturbed(model: nn.Module) -> nn.Module:
@@ -80,13 +81,13 @@ def disturbed(model: nn.Module) -> nn.Module:
 
 def after_other_training(model: nn.Module) -> nn.Module:
     vector = flatten(model)
-    train_locally(model, images(n=13, seed=5), SCALE, SETTINGS, seed=77)
+    train_locally(model, Pictures(images(n=13, seed=5), SCALE), SETTINGS, seed=77)
     unflatten(vector, model)
     return model
 
 
 def in_another_layout(model: nn.Module) -> nn.Module:
-    evaluate(model, images(n=3), SCALE)  # leaves channels-last weights behind
+    evaluate(model, Pictures(images(n=3), SCALE))  # leaves channels-last weights behind
     return model.train()
 
 
@@ -143,7 +144,7 @@ def test_one_step_is_plain_sgd() -> None:
     spec, data = replace(LIGHT, dropout=0.0), images(n=6)
     model, reference = build_model(spec, seed=0), build_model(spec, seed=0)
     settings = replace(SETTINGS, epochs=1, batch_size=6, augment="none", weight_decay=0.1)
-    result = train_locally(model, data, SCALE, settings, seed=0)
+    result = train_locally(model, Pictures(data, SCALE), settings, seed=0)
     inputs = torch.from_numpy((data.images / 255 - 0.5) / 0.25).float().permute(0, 3, 1, 2)
     loss = F.cross_entropy(reference(inputs), torch.from_numpy(data.labels))
     loss.backward()
@@ -165,7 +166,9 @@ def test_momentum_starts_anew_in_each_call() -> None:
 def test_a_clipped_step_is_as_long_as_the_limit_allows() -> None:
     model = build_model(LIGHT, seed=0)
     before = flatten(model)
-    train_locally(model, images(n=8), SCALE, replace(SETTINGS, epochs=1, momentum=0.0, lr=0.5, grad_clip=1e-3), seed=0)
+    train_locally(
+        model, Pictures(images(n=8), SCALE), replace(SETTINGS, epochs=1, momentum=0.0, lr=0.5, grad_clip=1e-3), seed=0
+    )
     assert np.linalg.norm(flatten(model) - before) == pytest.approx(0.5 * 1e-3, rel=1e-3)
 
 
@@ -177,32 +180,34 @@ def test_a_limit_that_is_never_reached_changes_nothing() -> None:
 def test_the_loss_is_the_mean_over_the_images_of_the_last_epoch() -> None:
     model = build_model(replace(LIGHT, dropout=0.0), seed=0)
     still = replace(SETTINGS, lr=1e-8, momentum=0.0, augment="none", epochs=2)
-    result = train_locally(model, images(), SCALE, still, seed=0)
-    assert result.loss == pytest.approx(evaluate(model, images(), SCALE).loss, rel=1e-4)
+    result = train_locally(model, Pictures(images(), SCALE), still, seed=0)
+    assert result.loss == pytest.approx(evaluate(model, Pictures(images(), SCALE)).loss, rel=1e-4)
 
 
 def test_a_lone_last_image_trains_under_batchnorm() -> None:
     model = build_model(replace(MOBILE, norm="batch", image_size_px=8), seed=0)
-    result = train_locally(model, images(n=17, side=8), SCALE, SETTINGS, seed=0)
+    result = train_locally(model, Pictures(images(n=17, side=8), SCALE), SETTINGS, seed=0)
     assert result.steps == 2 * 2
 
 
 def test_without_images_there_is_nothing_to_train() -> None:
     with pytest.raises(DataError, match="no images to train on"):
-        train_locally(build_model(LIGHT, seed=0), images(n=0), SCALE, SETTINGS, seed=0)
+        train_locally(build_model(LIGHT, seed=0), Pictures(images(n=0), SCALE), SETTINGS, seed=0)
 
 
 @pytest.mark.parametrize(("n", "batch_size", "culprit"), [(1, 8, "only one image"), (9, 1, "`batch-size` is 1")])
 def test_batchnorm_on_single_images_is_refused(n: int, batch_size: int, culprit: str) -> None:
     settings = replace(SETTINGS, batch_size=batch_size)
     with pytest.raises(DataError, match=culprit):
-        train_locally(build_model(replace(MOBILE, norm="batch"), seed=0), images(n=n), SCALE, settings, seed=0)
+        train_locally(
+            build_model(replace(MOBILE, norm="batch"), seed=0), Pictures(images(n=n), SCALE), settings, seed=0
+        )
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(1, 8), (3, 1)])
 def test_group_norm_trains_on_single_images(n: int, batch_size: int) -> None:
     settings = replace(SETTINGS, batch_size=batch_size)
-    result = train_locally(build_model(MOBILE, seed=0), images(n=n), SCALE, settings, seed=0)
+    result = train_locally(build_model(MOBILE, seed=0), Pictures(images(n=n), SCALE), settings, seed=0)
     assert result.samples == n
 
 
@@ -212,7 +217,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_by_name() -> None:
         model.get_parameter("classifier.1.weight").fill_(float("inf"))
     before = torch.get_rng_state()
     with pytest.raises(FederationError, match="diverged: the loss was nan in epoch 1, step 1") as caught:
-        train_locally(model, images(), SCALE, SETTINGS, seed=0)
+        train_locally(model, Pictures(images(), SCALE), SETTINGS, seed=0)
     assert "lr" in caught.value.fix
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -223,13 +228,13 @@ def test_a_last_step_that_destroys_the_weights_is_noticed() -> None:
         model.get_parameter("classifier.1.bias").fill_(1e38)
     settings = replace(SETTINGS, epochs=1, batch_size=41, lr=3.4e38, weight_decay=10.0)
     with pytest.raises(FederationError, match="diverged: a weight was no longer finite"):
-        train_locally(model, images(), SCALE, settings, seed=0)
+        train_locally(model, Pictures(images(), SCALE), settings, seed=0)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_is_refused_where_there_is_none() -> None:
     with pytest.raises(ConfigError, match="CUDA"):
-        train_locally(build_model(LIGHT, seed=0), images(), SCALE, replace(SETTINGS, device="cuda"), seed=0)
+        train_locally(build_model(LIGHT, seed=0), Pictures(images(), SCALE), replace(SETTINGS, device="cuda"), seed=0)
 
 
 def test_settings_are_those_of_the_run() -> None:
@@ -237,4 +242,4 @@ def test_settings_are_those_of_the_run() -> None:
         local_epochs=3, batch_size=7, lr=0.3, momentum=0.1, weight_decay=0.01, augment="flip", grad_clip=2.0
     )
     expected = TrainSettings(3, 7, 0.3, 0.1, 0.01, "flip", "cpu", 2.0)
-    assert TrainSettings.of(config) == expected
+    assert TrainSettings.of(config, round=1) == expected
