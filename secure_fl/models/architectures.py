@@ -114,8 +114,8 @@ class FixedBatchNorm2d(nn.Module):
     files, but not in the flat vector, so no site can change them and no byte is spent on them.
     """
 
-    weight: Tensor
-    bias: Tensor
+    weight: nn.Parameter
+    bias: nn.Parameter
     running_mean: Tensor
     running_var: Tensor
     CONSTANTS = ("running_mean", "running_var")
@@ -133,6 +133,12 @@ class FixedBatchNorm2d(nn.Module):
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, training=False, momentum=0.0, eps=self.eps
         )
+
+    def sample_gradients(self, x: Tensor, g: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Of weight and bias, (n, channels) each, from the input and the gradient of the output (DP-SGD asks)."""
+        rstd = torch.rsqrt(self.running_var + self.eps)
+        bias, products = g.sum((2, 3)), (x * g).sum((2, 3))
+        return {self.weight: (products - self.running_mean * bias) * rstd, self.bias: bias}
 
     def extra_repr(self) -> str:
         return f"{self.channels}, eps={self.eps}"

@@ -8,8 +8,9 @@ lends them to Opacus's own `GradSampleModule`, whose users then have them too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +21,14 @@ from torch import Tensor, nn
 __all__ = ["FAST_SAMPLERS", "fast_samplers"]
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
-Sampler = Callable[[Convolution, list[Tensor], Tensor], dict[nn.Parameter, Tensor]]
+Sampler = Callable[[Any, list[Tensor], Tensor], Mapping[Any, Tensor]]
 
 
-def _convolution(layer: Convolution, activations: list[Tensor], output_gradients: Tensor) -> dict[nn.Parameter, Tensor]:
+def _convolution(layer: Convolution, activations: list[Tensor], output_gradients: Tensor) -> dict[Tensor, Tensor]:
     """Opacus's signature: by parameter, (n, *parameter.shape)."""
     x, g = activations[0].to(output_gradients.dtype), output_gradients
     n, groups = len(g), layer.groups
-    found: dict[nn.Parameter, Tensor] = {}
+    found: dict[Tensor, Tensor] = {}
     if layer.weight.requires_grad:
         patches = _patches(layer, x).reshape(n * groups, -1, g[0, 0].numel())
         by_group = torch.bmm(g.reshape(n * groups, layer.out_channels // groups, -1), patches.transpose(1, 2))

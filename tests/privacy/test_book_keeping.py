@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
-from secure_fl.models import ModelSpec, build_model
+from secure_fl.models import FixedBatchNorm2d, ModelSpec, build_model
 from secure_fl.privacy import kernel_choice, kernels
 from secure_fl.privacy.book_keeping import BookKeeper, refuse_mixing
 
@@ -367,3 +367,30 @@ def test_statistics_that_would_leave_without_noise_are_refused():
     with pytest.raises(ConfigError, match="keeps running statistics"):
         refuse_mixing(nn.Sequential(nn.InstanceNorm2d(3, affine=True, track_running_stats=True)))
     refuse_mixing(nn.Sequential(nn.InstanceNorm2d(3, affine=True)))
+
+
+def test_batch_normalisation_by_fixed_statistics_is_exact_and_trains_with_all_layers():
+    torch.manual_seed(0)
+    spec = ModelSpec("mobilenet_v2", 4, 16, "frozen-batch", 16, "small-images", 0.25, 0.0)
+    model = build_model(spec, seed=0).double().train()
+    for each in model.modules():
+        if isinstance(each, FixedBatchNorm2d):
+            each.running_mean.normal_()
+            each.running_var.uniform_(0.5, 2.0)
+            torch.nn.init.normal_(each.weight)
+    x, labels = torch.randn(5, 3, 16, 16).double(), torch.randint(0, 4, (5,))
+    rows = []
+    for i in range(5):
+        model.zero_grad()
+        F.cross_entropy(model(x[i : i + 1]), labels[i : i + 1]).backward()
+        rows.append({name: each.grad.clone() for name, each in model.named_parameters()})
+    norms = torch.stack([torch.cat([each.flatten() for each in row.values()]).norm() for row in rows])
+    clip = float(norms.median())
+    factors = (clip / norms).clamp(max=1)
+    with BookKeeper(model) as keeper:
+        keeper.backward(F.cross_entropy(model(x), labels, reduction="sum"), rows=5)
+        found = keeper.clipped_sums(clip)
+    torch.testing.assert_close(found.norms, norms, rtol=1e-9, atol=1e-9)
+    for name, parameter in model.named_parameters():
+        truth = sum(factor * row[name] for factor, row in zip(factors, rows, strict=True))
+        torch.testing.assert_close(found.sums[parameter], truth, rtol=1e-6, atol=1e-8)
