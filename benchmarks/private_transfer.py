@@ -23,7 +23,7 @@ from benchmarks.report import Report, finish, note, parser, summary
 
 __all__ = ["MODES", "main", "settings"]
 
-_PRIVATE = ("dp-sample-rate=1.0", "local-epochs=3", "lr=0.5", "momentum=0.5", "lr-schedule=linear")
+_PRIVATE = ("dp-sample-rate=1.0", "local-epochs=3", "lr=2.0", "momentum=0.5", "lr-schedule=linear")
 MODES = {
     "none": ("dp-epsilon=0", "local-epochs=3", "lr=0.02", "momentum=0.9", "lr-schedule=linear"),
     "ε = 8": ("dp-epsilon=8", "dp-delta=1e-5", *_PRIVATE),
