@@ -198,7 +198,7 @@ def _poisoned(adversary: Adversary, data: SiteData, seed: int, index: int) -> Si
     return replace(data, train=replace(data.train, images=images, labels=labels))
 
 
-def postingposting_name(index: int) -> str:
+def posting_name(index: int) -> str:
     return f"site-{index}"
 
 

@@ -22,8 +22,10 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import nn
 
+from secure_fl.adversity import Space
 from secure_fl.app.adversary import Adversary, Metrics, moment_of, posting_name
 from secure_fl.app.board import Board
+from secure_fl.app.forgery import Honest, forged_reply
 from secure_fl.app.identity import SiteSigner, join_statement, update_statement, vector_sha256
 from secure_fl.app.messages import (
     Introduction,
@@ -34,7 +36,6 @@ from secure_fl.app.messages import (
     update_reply,
 )
 from secure_fl.app.site_privacy import SitePrivacy
-from secure_fl.adversity import Space
 from secure_fl.config import RunConfig
 from secure_fl.data import SiteData, load_site
 from secure_fl.errors import ConfigError, FederationError
@@ -127,7 +128,8 @@ def train(message: Message, context: Context) -> Message:
             "memory-bytes": psutil.Process().memory_info().rss,
         }
     if site.adversary is not None and site.adversary.space is Space.WIRE:
-        return forged_reply(message, context, order, site.adversary, Honest(site.name, samples, update, metrics, site.sign))
+        honest = Honest(site.name, samples, update, metrics, site.sign)
+        return forged_reply(message, context, order, site.adversary, honest, seed=config.seed)
     statement = update_statement(
         run=order.run,
         round=order.round,
@@ -176,7 +178,8 @@ def _train(model: nn.Module, order: Order, config: RunConfig, data: SiteData, si
         train_privately(model, data.train, data.normalisation, PrivateSettings.of(config), seed=seed, randomness=seeded)
         return {"steps": config.dp_steps, "dp-epsilon": cost.value}
     received = _validate(model, data, config)
-    settings, adjust = TrainSettings.of(config), site.adversary and site.adversary.adjustment(order)
+    settings = TrainSettings.of(config)
+    adjust = site.adversary.adjustment(order) if site.adversary is not None else None
     trained = train_locally(model, data.train, data.normalisation, settings, seed=seed, adjust=adjust)
     local = _validate(model, data, config)
     metrics: dict[str, Any] = {

@@ -29,7 +29,6 @@ from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
 from secure_fl.app.messages import Order
 from secure_fl.app.strategy import Aggregator, Combination, Offer
-from secure_fl.config import RunConfig
 from secure_fl.data import describe_data
 from secure_fl.errors import BudgetError, QuorumError, SecureFLError
 from secure_fl.models import ModelCard, fingerprint, flatten, save_model, unflatten

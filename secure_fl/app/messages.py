@@ -15,13 +15,23 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    ConfigRecordValues,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 
 from defenses.guard import Reason, Refusal, UpdateRules, inspect_update
 from secure_fl.app.identity import RosterEntry, update_statement, vector_sha256, verify
@@ -42,7 +52,10 @@ __all__ = [
     "read_metrics",
     "read_order",
     "read_update",
+    "unreadable",
+    "unusable",
     "update_reply",
+    "written_reply",
 ]
 
 _MODEL, _UPDATE, _ORDER, _CONFIG, _METRICS, _CLAIM = "model", "update", "order", "config", "metrics", "claim"
@@ -60,6 +73,7 @@ _METRIC_NAMES = (
     "dp-epsilon",
 )
 _MAX_CLASSES = 10_000
+_UNUSABLE = re.compile(rf"\[(?P<reason>{Reason.TOO_LARGE}|{Reason.MALFORMED})\] (?P<detail>.*)", re.DOTALL)
 # What is decoded at all: arrays of the right length in any numeric type, so that a wrong type is called one.
 _WIDEST_BYTES, _HEADER_BYTES = 16, 4096
 
@@ -182,21 +196,30 @@ def update_reply(
     signature: bytes,
 ) -> Message:
     """The answer to a train message."""
-    claim = ConfigRecord(
-        {
-            "site": site,
-            "run": order.run,
-            "round": order.round,
-            "spec": order.spec_digest,
-            "samples": samples,
-            "signature": signature,
-        }
-    )
+    claim: dict[str, ConfigRecordValues] = {
+        "site": site,
+        "run": order.run,
+        "round": order.round,
+        "spec": order.spec_digest,
+        "samples": samples,
+        "signature": signature,
+    }
+    return written_reply(message, arrays={"u": update}, claim=claim, metrics=metrics)
+
+
+def written_reply(
+    message: Message,
+    *,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    claim: Mapping[str, ConfigRecordValues],
+    metrics: Mapping[str, float | list[float]],
+) -> Message:
+    """An answer to a train message that says whatever it is told to; what is wrong with it is for `read_update`."""
     content = RecordDict(
         {
-            _UPDATE: ArrayRecord({"u": Array(update)}),
+            _UPDATE: ArrayRecord({name: Array(array) for name, array in arrays.items()}),
             _METRICS: MetricRecord(dict(metrics)),
-            _CLAIM: claim,
+            _CLAIM: ConfigRecord(dict(claim)),
         }
     )
     return Message(content, reply_to=message)
@@ -252,6 +275,17 @@ def read_update(
         metrics=read_metrics(message),
         payload_bytes=payload_bytes(message),
     )
+
+
+def unusable(reason: Reason, detail: str) -> str:
+    """The text of an error reply that a grid makes of a site's reply which cannot be put together."""
+    return f"[{reason}] {detail}"
+
+
+def unreadable(message: Message) -> Refusal | None:
+    """What `unusable` said, or None for an error reply that stands for no reply at all."""
+    found = _UNUSABLE.search(message.error.reason or "")
+    return Refusal(Reason(found["reason"]), found["detail"]) if found else None
 
 
 def read_metrics(message: Message) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def plain_line(event: Event, view: RunView, *, now: float) -> str:
         case "run-started":
             network = event.get("grid") != "local"
             waiting = f"waiting for {len(view.sites)} {plural('site', len(view.sites))} to join" if network else ""
-            return "\n".join(filter(None, (simulation_words(event.get("simulation")), waiting)))
+            return " · ".join(filter(None, (simulation_words(event.get("simulation")), waiting)))
         case "site-refused":
             return f"refused {event['who']}: {event['reason']}"
         case "site-left":
@@ -175,6 +175,13 @@ def _round_line(event: Event, view: RunView, *, now: float) -> str:
     left = view.seconds_left(now=now)
     tail = f"  about {duration(left)} left" if left and number < view.total else ""
     accepted = f"{len(event.get('accepted', ()))}/{len(view.sites)} sites"
-    left_out = [name for name in event.get("accepted", ()) if name not in event.get("kept", event["accepted"])]
-    accepted += f", without {', '.join(left_out)}" if left_out else ""
-    return f"{head}  {accepted}  {duration(view.seconds[number])}{tail}"
+    return f"{head}  {accepted}{_choice(event)}  {duration(view.seconds[number])}{tail}"
+
+
+def _choice(event: Event) -> str:
+    """Which of the accepted replies the rule let in, said the shorter way; nothing where it let all in."""
+    kept = event.get("kept")
+    left_out = [name for name in event.get("accepted", ()) if name not in kept] if kept is not None else []
+    if not left_out:
+        return ""
+    return f", without {', '.join(left_out)}" if len(left_out) <= len(kept) else f", only {', '.join(kept)}"

@@ -25,7 +25,16 @@ from torch import Tensor, nn
 from secure_fl.errors import ConfigError, ModelFileError, NotFoundError
 from secure_fl.models.architectures import ModelSpec, skeleton
 
-__all__ = ["SIMULATION_MARK", "ModelCard", "card_of", "load_model", "mismatches", "read_tensors", "refuse_simulated", "save_model"]
+__all__ = [
+    "SIMULATION_MARK",
+    "ModelCard",
+    "card_of",
+    "load_model",
+    "mismatches",
+    "read_tensors",
+    "refuse_simulated",
+    "save_model",
+]
 
 METADATA_KEY = "secure-fl"
 SIMULATION_MARK = "simulated-attack"

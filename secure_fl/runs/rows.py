@@ -89,7 +89,6 @@ class RoundRow:
     sites: tuple[SiteRow, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
 
-
     @property
     def left_out(self) -> tuple[str, ...]:
         """Accepted sites that the rule did not let in."""
