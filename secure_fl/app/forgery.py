@@ -8,7 +8,7 @@ the test and not the signature alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +65,9 @@ def forged_reply(
         "run": order.run,
         "round": sent.round,
         "spec": sent.spec,
-        "samples": int(sent.samples) if sent.samples.is_integer() else sent.samples,
+        "samples": _count(sent.samples),
     }
-    claim["signature"] = honest.sign(_statement(order, claim, sent)) if forgery.sign else b""
+    claim["signature"] = honest.sign(_statement(order, honest, sent if forgery.sign else true))
     return written_reply(message, arrays=sent.arrays, claim=claim, metrics=honest.metrics)
 
 
@@ -80,14 +80,18 @@ def _earlier(context: Context, order: Order, samples: int) -> Reply | None:
     return Reply({"u": array.numpy()}, float(samples), int(round_), order.spec_digest)
 
 
-def _statement(order: Order, claim: Mapping[str, Any], sent: Reply) -> bytes:
-    """The statement that fits what is sent, so that the signature is the one thing that is not wrong."""
-    content = sent.arrays.get("u", np.zeros(0, np.float32))
+def _statement(order: Order, honest: Honest, reply: Reply) -> bytes:
+    """The statement that fits `reply`, so that a signature over it is the one thing that is not wrong."""
     return update_statement(
         run=order.run,
-        round=sent.round,
-        site=claim["site"],
-        samples=claim["samples"],
+        round=reply.round,
+        site=honest.site,
+        samples=_count(reply.samples),
         model_sha256=order.model_sha256,
-        update_sha256=vector_sha256(content),
+        update_sha256=vector_sha256(reply.arrays.get("u", np.zeros(0, np.float32))),
     )
+
+
+def _count(samples: float) -> Any:
+    """A sample count as the wire writes it: whole numbers of 64 bits as such, other lies as they are."""
+    return int(samples) if abs(samples) < 2**63 and samples == int(samples) else samples

@@ -136,7 +136,9 @@ def simulation_words(told: Any) -> str:
     """What `run-started` tells of a simulated attack, in one line; empty without one."""
     if not told:
         return ""
-    return f"SIMULATED ATTACK: {told['attack']} by {', '.join(told['attackers'])}; the model is for study only"
+    names = told["attackers"]
+    who = ", ".join(names) if len(names) <= 3 else f"{len(names)} sites, {names[0]} to {names[-1]}"
+    return f"SIMULATED ATTACK: {told['attack']} by {who}; the model is for study only"
 
 
 def sparkline(values: list[float], width: int = 24) -> str:

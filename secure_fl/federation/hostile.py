@@ -11,6 +11,7 @@ import logging
 import shutil
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import httpx
 from cryptography.hazmat.primitives import serialization
@@ -39,9 +40,9 @@ def delivery_of(settings: SiteSettings) -> Deliver:
         if not isinstance(plan, ConfigRecord):
             return
         del context.state[DELIVERY]
-        for _ in range(int(plan["copies"]) - 1):
+        for _ in range(cast(int, plan["copies"]) - 1):
             _push_again(connection, reply)
-        for _ in range(int(plan["joins"])):
+        for _ in range(cast(int, plan["joins"])):
             _join(settings, Persona(str(plan["persona"])))
 
     return deliver
