@@ -24,8 +24,6 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
 
 
-
-
 def spelled(rule: str) -> str:
     missing = {key: 1.0 for key, default in RULES[rule].parameters.items() if default is None}
     return f"{rule}({','.join(f'{key}={value:g}' for key, value in missing.items())})" if missing else rule

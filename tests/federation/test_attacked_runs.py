@@ -163,7 +163,8 @@ def test_a_late_site_costs_its_own_vote_and_one_time_limit(
 
 def test_rubbish_cannot_end_a_run_whose_rule_needs_every_reply(make_record: MakeRecord, home: Path) -> None:
     case = ("grid=local", "sites=5", "defense=nnm+trimmed_mean", "byzantine=2")
-    assert (record := make_record(*case, "attack=nan+wrong_shape", "attackers=2")).config.quorum_sites == 5
+    record = make_record(*case, "attack=nan+wrong_shape", "attackers=2")
+    assert record.config.quorum_sites == 5
     execute(record, home)
     assert model(record)
     assert [row.accepted for row in record.rounds()[1:]] == [("site-0", "site-1", "site-2")] * 2
