@@ -53,12 +53,14 @@ class SpanTrial(Trial):
     def weights_of_gram(self, products: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, n) plain inner products of the updates, all of them finite, to the (n,) weights of the step."""
         n = len(products)
+        seen_from_origin = np.zeros((n + 1, n + 1))  # the last point is the origin itself
+        seen_from_origin[:n, :n] = products
         scene = Scene(
             rows=[_NO_COORDINATES] * n,
             f=self.defense.f,
             clients=tuple(range(n)),
             surroundings=self.surroundings(),
-            base=Gram(np.pad(products, (0, 1)), n),  # seen from the origin, whose own products are 0
+            base=Gram(seen_from_origin, n),
         )
         for step in self.defense.pre:
             scene = scene.mixed(step.mix(scene))
