@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from defenses.base import Mask, Vector
 from defenses.rows import Rows, chunks, gather
 
-__all__ = ["ORIGIN", "REFERENCE", "Gram", "gram"]
+__all__ = ["ORIGIN", "REFERENCE", "Gram", "gram", "plain_gram"]
 
 ORIGIN, REFERENCE = 0, 1
 """Which anchor: the zero vector, or the point that the rule brought."""
@@ -90,6 +90,16 @@ class Gram:
         return Gram((products + products.T) / 2, len(mixing))
 
 
+def plain_gram(rows: Rows, anchor: Vector | None = None) -> tuple[Gram, Mask]:
+    """The same around the origin, for rules that compare norms and directions and may face a hostile majority.
+
+    A majority chooses the centre of `gram`. Here an inner product is as exact as its two vectors are long, whatever the
+    others are, but differences of vectors that are nearly the same lose digits.
+    """
+    products, masked = _accumulate(rows, anchor, np.zeros(rows[0].size, np.float32))
+    return _restricted(products, masked), masked
+
+
 def gram(rows: Rows, anchor: Vector | None = None) -> tuple[Gram, Mask]:
     """The Gram of the finite rows, the origin and `anchor` (d,), with the (n,) mask of the rows left out.
 
@@ -101,8 +111,14 @@ def gram(rows: Rows, anchor: Vector | None = None) -> tuple[Gram, Mask]:
         middle, far = _middle(products[np.ix_(kept, kept)])
         if far:
             products, _ = _accumulate(rows, anchor, rows[kept[middle]])
-    points = np.concatenate([kept, np.arange(len(rows), len(products))])
-    return Gram(products[np.ix_(points, points)], len(kept)), masked
+    return _restricted(products, masked), masked
+
+
+def _restricted(products: Products, masked: Mask) -> Gram:
+    n = len(masked)
+    kept = np.flatnonzero(~masked)
+    points = np.concatenate([kept, np.arange(n, len(products))])
+    return Gram(products[np.ix_(points, points)], len(kept))
 
 
 def _accumulate(rows: Rows, anchor: Vector | None, centre: Vector | None) -> tuple[Products, Mask]:
@@ -114,7 +130,7 @@ def _accumulate(rows: Rows, anchor: Vector | None, centre: Vector | None) -> tup
     for start, stop in chunks(len(points), size):
         chunk = gather(points, start, stop, buffer)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            norms2 = np.einsum("ij,ij->i", chunk, chunk)
+            norms2 = np.matmul(chunk[:, None, :], chunk[:, :, None])[:, 0, 0]
         if not np.isfinite(norms2[:n]).all():
             masked |= ~np.isfinite(chunk[:n]).all(axis=1)
         chunk[:n][masked] = 0.0
@@ -131,9 +147,8 @@ def _products(chunk: NDArray[np.float32], norms2: NDArray[np.float32], masked: M
         weights = np.zeros(len(chunk), np.float32)
         weights[shortest] = 1.0 / max(half, 1)
         centre = weights @ chunk
-    largest = float(np.nanmax(norms2))
-    ordinary = largest < _LARGEST_NORM2 and not np.any((norms2 > 0) & (norms2 < _SMALLEST_NORM2))
-    if ordinary:
+    tiny = norms2 < _SMALLEST_NORM2
+    if float(np.nanmax(norms2)) < _LARGEST_NORM2 and not chunk[tiny].any():
         chunk -= centre
         return (chunk @ chunk.T).astype(np.float64)
     wide = chunk.astype(np.float64) - centre.astype(np.float64)

@@ -119,6 +119,8 @@ class Step(ABC):
     guarantee: ClassVar[Guarantee]
     geometric: ClassVar[bool] = False
     """Whether the step asks for the Gram."""
+    measures_distances: ClassVar[bool] = True
+    """Whether it asks it for distances between vectors, or only for norms and directions; see `plain_gram`."""
     draws: ClassVar[bool] = False
     """Whether the step needs `Surroundings.rng`."""
 
@@ -148,6 +150,8 @@ class PreAggregator(Step):
 class Rule(Step):
     """The step at the end of a composition."""
 
+    finds_faults: ClassVar[bool] = False
+    """Whether `decide` raises `NotFiniteError` itself, so that no read of the data is spent on looking first."""
     needs_clients: ClassVar[bool] = False
     """Whether vector i has to belong to client i."""
 

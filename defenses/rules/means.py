@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.base import DefenseError, Guarantee, Surroundings, Vector
+from defenses.base import Guarantee, Surroundings, Vector
 from defenses.gram import ORIGIN, REFERENCE
 from defenses.parameters import at_least, whole
 from defenses.scene import Decision, Rule, Scene, Weighted
@@ -59,6 +59,7 @@ class NormClipping(Rule):
 
     name = "norm_clipping"
     geometric = True
+    measures_distances = False
     guarantee = Guarantee(
         paper="Sun et al. 2019, Can You Really Backdoor Federated Learning?, Section 3.2",
         tolerates="f attackers move the step by at most 2·f·bound/n, whatever they send",
@@ -115,8 +116,6 @@ class CenteredClipping(Rule):
         """Weights of the updates; the rest is that of the last step."""
         seen_from = ORIGIN if scene.anchor is None else REFERENCE
         weights = centered_clipping_weights(scene.gram.around(seen_from), self.tau, int(self.iterations))
-        if scene.anchor is not None and len(scene.anchor) != len(scene.rows[0]):
-            raise DefenseError("updates of another length", "the last step had another", "build a new defense")
         return Weighted(weights, rest=1.0 - float(weights.sum()), memory=lambda step: step)
 
 
