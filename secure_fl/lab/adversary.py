@@ -53,14 +53,15 @@ class Adversary:
         """What `client` trains on: its own shard, poisoned once if it attacks so."""
         if self.data is None or self.each_batch or client not in self.clients:
             return shard
-        return Shard(*self._poison(client, shard.images, shard.labels, self._rng("once", client)))
+        return Shard(*self._poison(self.data, client, shard.images, shard.labels, self._rng("once", client)))
 
     def poison_of(self, client: int, round: int) -> Callable[[Pixels, Labels], tuple[Pixels, Labels]] | None:
         """How `client` changes each batch of a round; None where it does not."""
-        if self.data is None or not self.each_batch or client not in self.clients:
+        attack = self.data
+        if attack is None or not self.each_batch or client not in self.clients:
             return None
         rng = self._rng("batches", client, round)
-        return lambda images, labels: self._poison(client, images, labels, rng)
+        return lambda images, labels: self._poison(attack, client, images, labels, rng)
 
     def mask_of(self, client: int, previous: Vector | None) -> Callable[[Vector], Vector] | None:
         """How `client` changes each of its gradients; None where it does not. previous: the last step, parameters."""
@@ -95,12 +96,9 @@ class Adversary:
         return self.data.triggered(test.images[test.labels != self.data.target])
 
     def _poison(
-        self, client: int, images: Pixels, labels: Labels, rng: np.random.Generator
+        self, attack: DataAttack, client: int, images: Pixels, labels: Labels, rng: np.random.Generator
     ) -> tuple[Pixels, Labels]:
-        assert self.data is not None
-        return self.data.poison(
-            images, labels, rng, attacker=self.clients.index(client), attackers=len(self.clients)
-        )
+        return attack.poison(images, labels, rng, attacker=self.clients.index(client), attackers=len(self.clients))
 
     def _rng(self, *purpose: str | int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, "attack", *purpose))

@@ -33,9 +33,7 @@ __all__ = ["simulate"]
 OnRound = Callable[[RoundOutcome], None]
 
 
-def simulate(
-    scenario: Scenario, *, on_round: OnRound | None = None, updates_to: Path | None = None
-) -> Outcome:
+def simulate(scenario: Scenario, *, on_round: OnRound | None = None, updates_to: Path | None = None) -> Outcome:
     """Run a scenario from its first weights to its last round.
 
     Args:
@@ -79,7 +77,11 @@ class _Simulation:
 
     @classmethod
     def of(cls, scenario: Scenario) -> _Simulation:
-        network, adversary, coordinator = network_named(scenario.model), adversary_of(scenario), coordinator_of(scenario)
+        network, adversary, coordinator = (
+            network_named(scenario.model),
+            adversary_of(scenario),
+            coordinator_of(scenario),
+        )
         federation = load_federation(scenario, network)
         side = federation.test.images.shape[1]
         module = network.build(federation.classes, side, derive_seed(scenario.seed, "init"))

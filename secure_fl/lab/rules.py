@@ -28,7 +28,7 @@ class Submissions:
     """All that reaches the coordinator in a round.
 
     updates: (n, d); samples: (n,) images of each client; weights: (d,) the global model that the updates start from;
-    batches: (n, b) what a BatchNorm network's b counters say after training; reference: (d,) the coordinator's own update.
+    batches: (n, b) what a BatchNorm network's b counters say; reference: (d,) the coordinator's own update.
     """
 
     updates: Matrix
