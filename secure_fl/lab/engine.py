@@ -23,12 +23,13 @@ from secure_fl.lab.data import Federation, load_federation
 from secure_fl.lab.learner import Learner, TrainingPlan, Vector
 from secure_fl.lab.networks import network_named
 from secure_fl.lab.outcome import Outcome, RoundOutcome
+from secure_fl.lab.record import Recorder
 from secure_fl.lab.rules import Coordinator, Submissions, coordinator_of
 from secure_fl.lab.scenario import Scenario
 from secure_fl.training.device import torch_threads
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["simulate"]
+__all__ = ["OnRound", "defense_rng", "learner_of", "simulate"]
 
 OnRound = Callable[[RoundOutcome], None]
 
@@ -47,20 +48,37 @@ def simulate(scenario: Scenario, *, on_round: OnRound | None = None, updates_to:
     began, cpu = time.perf_counter(), time.process_time()
     with torch_threads(1):
         simulation = _Simulation.of(scenario)
+        recorder = Recorder(updates_to) if updates_to is not None else None
         rounds = []
         for number in range(1, scenario.rounds + 1):
-            rounds.append(simulation.round(number))
+            rounds.append(simulation.round(number, recorder))
             if on_round is not None:
                 on_round(rounds[-1])
+    attackers = simulation.adversary.clients
     return Outcome(
         digest=scenario.digest(),
         scenario=scenario.manifest(),
         rounds=tuple(rounds),
-        attackers=simulation.adversary.clients,
+        attackers=attackers,
         seconds=time.perf_counter() - began,
         cpu_s=time.process_time() - cpu,
         data=simulation.federation.fingerprint,
+        record=recorder.close(scenario, attackers) if recorder is not None else "",
     )
+
+
+def learner_of(scenario: Scenario) -> tuple[Learner, Federation]:
+    """The network of a scenario with its first weights, and the data that it learns from; raises as `simulate`."""
+    network = network_named(scenario.model)
+    federation = load_federation(scenario, network)
+    side = federation.test.images.shape[1]
+    module = network.build(federation.classes, side, derive_seed(scenario.seed, "init"))
+    return Learner(module, _plan(scenario, federation)), federation
+
+
+def defense_rng(scenario: Scenario, number: int) -> np.random.Generator:
+    """What a rule that draws draws from in a round; the same in every replay."""
+    return np.random.default_rng(derive_seed(scenario.seed, "defense", number))
 
 
 @dataclass(eq=False)
@@ -92,11 +110,13 @@ class _Simulation:
         self.shards = [self.adversary.shard_of(k, shard) for k, shard in enumerate(self.federation.clients)]
         self.triggered = self.adversary.triggered(self.federation.test)
 
-    def round(self, number: int) -> RoundOutcome:
+    def round(self, number: int, recorder: Recorder | None) -> RoundOutcome:
         """Train, attack, aggregate, take the step, and test if it is time."""
         submissions = self._submissions(number)
+        if recorder is not None:
+            recorder.add(submissions)
         try:
-            found = self.coordinator.aggregate(submissions, self._defense_rng(number))
+            found = self.coordinator.aggregate(submissions, defense_rng(self.scenario, number))
         except DefenseError:  # too few usable rows: the round is lost, the model stays
             n = self.scenario.clients
             lost = np.zeros(n, dtype=np.bool_)
@@ -150,16 +170,13 @@ class _Simulation:
                 batches=submissions.batches[order],
                 reference=submissions.reference,
             )
-            return self.coordinator.snapshot().aggregate(trial, self._defense_rng(number)).step
+            return self.coordinator.snapshot().aggregate(trial, defense_rng(self.scenario, number)).step
 
         updates = submissions.updates
         updates[theirs] = self.adversary.sent(
             updates[theirs], updates[others], previous=self.previous, round=number, defend=defend
         )
         return submissions
-
-    def _defense_rng(self, number: int) -> np.random.Generator:
-        return np.random.default_rng(derive_seed(self.scenario.seed, "defense", number))
 
     def _outcome(self, number: int, found: Aggregation) -> RoundOutcome:
         accuracy = loss = success = None
