@@ -110,13 +110,14 @@ class Composition:
             least = step.least_rows(f)
             if n < least:
                 why = f"it needs at least {least} vectors for f={f} and gets {n}"
-                raise DefenseError(f"{step.name} in {self.name}", why, _fix(step, n))
+                raise DefenseError(f"{step.name} in {self.name}", why, _fix(step, n, f))
+            step.refuse(n, f)
             if isinstance(step, PreAggregator):
                 n = step.rows_after(n)
 
 
-def _fix(step: Step, n: int) -> str:
-    tolerated = max((f for f in range(n) if step.least_rows(f) <= n), default=None)
+def _fix(step: Step, n: int, f: int) -> str:
+    tolerated = max((less for less in range(f) if step.least_rows(less) <= n), default=None)
     return "more clients are needed" if tolerated is None else f"with {n} vectors it tolerates f={tolerated}"
 
 

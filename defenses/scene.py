@@ -60,6 +60,11 @@ class Scene:
         return None if self.mixing is None else self.mixing[:, : len(self.rows)]
 
     @property
+    def anchors(self) -> int:
+        """How many anchors stand behind the vectors: the origin, and the rule's own point if it brings one."""
+        return 1 if self.anchor is None else 2
+
+    @property
     def rng(self) -> np.random.Generator:
         """The generator for this round; refuses when there is none."""
         if self.surroundings.rng is None:
@@ -120,6 +125,9 @@ class Step(ABC):
     @abstractmethod
     def least_rows(self, f: int) -> int:
         """The smallest number of vectors with which it tolerates f."""
+
+    def refuse(self, n: int, f: int) -> None:  # noqa: B027  # most steps have nothing to add
+        """Raise `DefenseError` for an (n, f) that enough vectors do not make possible, such as a search too long."""
 
 
 class PreAggregator(Step):
