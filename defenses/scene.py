@@ -148,6 +148,8 @@ class PreAggregator(Step):
 class Rule(Step):
     """The step at the end of a composition."""
 
+    finds_faults: ClassVar[bool] = False
+    """Whether `decide` raises `NotFiniteError` itself, so that no read of the data is spent on looking first."""
     needs_clients: ClassVar[bool] = False
     """Whether vector i has to belong to client i."""
 

@@ -16,6 +16,7 @@ class Median(Rule):
     """In each coordinate the median, for an even number the mean of the two in the middle."""
 
     name = "median"
+    finds_faults = True
     guarantee = Guarantee(
         paper="Yin et al. 2018, Byzantine-Robust Distributed Learning, Definition 1",
         tolerates="f < n/2: each coordinate stays within the honest values' range",
@@ -37,6 +38,7 @@ class TrimmedMean(Rule):
     """In each coordinate the mean without the f largest and the f smallest values."""
 
     name = "trimmed_mean"
+    finds_faults = True
     guarantee = Guarantee(
         paper="Yin et al. 2018, Byzantine-Robust Distributed Learning, Definition 2",
         tolerates="f < n/2: each coordinate stays within the honest values' range",
@@ -58,6 +60,7 @@ class Meamed(Rule):
     """In each coordinate the mean of the n − f values nearest to the median; of two equally near the smaller."""
 
     name = "meamed"
+    finds_faults = True
     guarantee = Guarantee(
         paper="Xie et al. 2018, Generalized Byzantine-tolerant SGD, Section 4 (mean around median)",
         tolerates="f < n/2: each coordinate stays within f ranks of the median",
