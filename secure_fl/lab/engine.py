@@ -17,19 +17,22 @@ from pathlib import Path
 
 import numpy as np
 
+from attacks.base import AttackError
 from defenses.base import Aggregation, DefenseError
-from secure_fl.lab.adversary import Adversary, Matrix, adversary_of
+from secure_fl.errors import ConfigError
+from secure_fl.lab.adversary import Adversary, adversary_of
 from secure_fl.lab.data import Federation, load_federation
-from secure_fl.lab.learner import Learner, TrainingPlan, Vector
+from secure_fl.lab.learner import Learner, TrainingPlan
 from secure_fl.lab.networks import network_named
 from secure_fl.lab.outcome import Outcome, RoundOutcome
 from secure_fl.lab.record import Recorder
-from secure_fl.lab.rules import Coordinator, Submissions, coordinator_of
+from secure_fl.lab.rules import coordinator_of
 from secure_fl.lab.scenario import Scenario
+from secure_fl.lab.submissions import Coordinator, Matrix, Submissions, Vector
 from secure_fl.training.device import torch_threads
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["OnRound", "defense_rng", "learner_of", "simulate"]
+__all__ = ["OnRound", "defense_rng", "learner_of", "simulate", "step_of"]
 
 OnRound = Callable[[RoundOutcome], None]
 
@@ -51,7 +54,7 @@ def simulate(scenario: Scenario, *, on_round: OnRound | None = None, updates_to:
         recorder = Recorder(updates_to) if updates_to is not None else None
         rounds = []
         for number in range(1, scenario.rounds + 1):
-            rounds.append(simulation.round(number, recorder))
+            rounds.append(_carried_out(simulation, number, recorder))
             if on_round is not None:
                 on_round(rounds[-1])
     attackers = simulation.adversary.clients
@@ -67,6 +70,13 @@ def simulate(scenario: Scenario, *, on_round: OnRound | None = None, updates_to:
     )
 
 
+def _carried_out(simulation: _Simulation, number: int, recorder: Recorder | None) -> RoundOutcome:
+    try:
+        return simulation.round(number, recorder)
+    except AttackError as error:  # a trigger larger than the images, say
+        raise ConfigError(error.what, why=error.why, fix=error.fix) from None
+
+
 def learner_of(scenario: Scenario) -> tuple[Learner, Federation]:
     """The network of a scenario with its first weights, and the data that it learns from; raises as `simulate`."""
     network = network_named(scenario.model)
@@ -74,6 +84,16 @@ def learner_of(scenario: Scenario) -> tuple[Learner, Federation]:
     side = federation.test.images.shape[1]
     module = network.build(federation.classes, side, derive_seed(scenario.seed, "init"))
     return Learner(module, _plan(scenario, federation)), federation
+
+
+def step_of(coordinator: Coordinator, submissions: Submissions, rng: np.random.Generator) -> Aggregation:
+    """What the coordinator makes of a round; with too few usable rows the round is lost and the model stays."""
+    try:
+        return coordinator.aggregate(submissions, rng)
+    except DefenseError:
+        n, d = submissions.updates.shape
+        lost = np.zeros(n, dtype=np.bool_)
+        return Aggregation(np.zeros(d, dtype=np.float32), np.zeros(n), lost, ~lost)
 
 
 def defense_rng(scenario: Scenario, number: int) -> np.random.Generator:
@@ -95,15 +115,8 @@ class _Simulation:
 
     @classmethod
     def of(cls, scenario: Scenario) -> _Simulation:
-        network, adversary, coordinator = (
-            network_named(scenario.model),
-            adversary_of(scenario),
-            coordinator_of(scenario),
-        )
-        federation = load_federation(scenario, network)
-        side = federation.test.images.shape[1]
-        module = network.build(federation.classes, side, derive_seed(scenario.seed, "init"))
-        learner = Learner(module, _plan(scenario, federation))
+        adversary, coordinator = adversary_of(scenario), coordinator_of(scenario)
+        learner, federation = learner_of(scenario)
         return cls(scenario, federation, adversary, coordinator, learner, learner.weights())
 
     def __post_init__(self) -> None:
@@ -115,12 +128,7 @@ class _Simulation:
         submissions = self._submissions(number)
         if recorder is not None:
             recorder.add(submissions)
-        try:
-            found = self.coordinator.aggregate(submissions, defense_rng(self.scenario, number))
-        except DefenseError:  # too few usable rows: the round is lost, the model stays
-            n = self.scenario.clients
-            lost = np.zeros(n, dtype=np.bool_)
-            found = Aggregation(np.zeros_like(self.weights), np.zeros(n), lost, ~lost)
+        found = step_of(self.coordinator, submissions, defense_rng(self.scenario, number))
         self.weights = self.weights + found.step
         self.previous = found.step
         return self._outcome(number, found)
@@ -135,7 +143,7 @@ class _Simulation:
                 batches[client] = steps
         submissions = Submissions(
             updates=updates,
-            samples=np.array([len(shard) for shard in self.shards]),
+            samples=np.array([len(shard) for shard in self.shards], dtype=np.float64),
             weights=self.weights,
             batches=batches,
             reference=self._reference(number) if self.coordinator.needs_reference else None,
@@ -170,12 +178,14 @@ class _Simulation:
                 batches=submissions.batches[order],
                 reference=submissions.reference,
             )
-            return self.coordinator.snapshot().aggregate(trial, defense_rng(self.scenario, number)).step
+            return step_of(self.coordinator.snapshot(), trial, defense_rng(self.scenario, number)).step
 
-        updates = submissions.updates
+        updates, samples = submissions.updates, submissions.samples
         updates[theirs] = self.adversary.sent(
             updates[theirs], updates[others], previous=self.previous, round=number, defend=defend
         )
+        for client in theirs:
+            updates[client], samples[client] = self.adversary.forged(updates[client], samples[client], client, number)
         return submissions
 
     def _outcome(self, number: int, found: Aggregation) -> RoundOutcome:

@@ -20,8 +20,8 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from secure_fl.errors import IntegrityError, NotFoundError
-from secure_fl.lab.rules import Submissions
 from secure_fl.lab.scenario import Scenario
+from secure_fl.lab.submissions import Submissions
 from secure_fl.runs.atomic import write_atomic
 
 __all__ = ["Recorder", "UpdateRecord"]

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from defenses.base import Aggregation, DefenseError
+from defenses.base import Aggregation
 from secure_fl.errors import NotFoundError
-from secure_fl.lab.adversary import Matrix, adversary_of
-from secure_fl.lab.engine import OnRound, defense_rng, learner_of, simulate
+from secure_fl.lab.adversary import adversary_of
+from secure_fl.lab.engine import OnRound, defense_rng, learner_of, simulate, step_of
 from secure_fl.lab.outcome import Outcome
 from secure_fl.lab.record import UpdateRecord
-from secure_fl.lab.rules import Coordinator, Submissions, coordinator_of
+from secure_fl.lab.rules import coordinator_of
 from secure_fl.lab.scenario import Scenario
+from secure_fl.lab.submissions import Matrix, Submissions
 from secure_fl.training.device import torch_threads
 
 __all__ = ["OpenLoop", "OpenRound", "record_of", "replay_closed", "replay_open"]
@@ -83,7 +84,7 @@ def replay_open(record: UpdateRecord, defenses: Sequence[str]) -> list[OpenLoop]
     rounds: list[list[OpenRound]] = [[] for _ in variants]
     for number, submissions in enumerate(record.rounds(), start=1):
         honest = _honest_mean(submissions, record.attackers)
-        steps = [_aggregated(each, submissions, record.scenario, number) for each in coordinators]
+        steps = [step_of(each, submissions, defense_rng(record.scenario, number)) for each in coordinators]
         for found, kept in zip(steps, rounds, strict=True):
             kept.append(_compared(found, honest, number))
     with torch_threads(1):
@@ -103,14 +104,6 @@ def record_of(scenario: Scenario, folder: Path, *, on_round: OnRound | None = No
         pass
     simulate(scenario, on_round=on_round, updates_to=folder)
     return UpdateRecord.open(folder)
-
-
-def _aggregated(coordinator: Coordinator, submissions: Submissions, scenario: Scenario, number: int) -> Aggregation:
-    try:
-        return coordinator.aggregate(submissions, defense_rng(scenario, number))
-    except DefenseError:  # too few usable rows: no step
-        n, d = submissions.updates.shape
-        return Aggregation(np.zeros(d, np.float32), np.zeros(n), np.zeros(n, bool), np.ones(n, bool))
 
 
 def _honest_mean(submissions: Submissions, attackers: tuple[int, ...]) -> Matrix:
