@@ -13,7 +13,7 @@ from secure_fl.cli.output import current, examples, home, shown_path
 from secure_fl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from secure_fl.cli.replay_view import Row, RoundLine
+    from secure_fl.cli.replay_view import RoundLine, Row
     from secure_fl.lab.scenario import Scenario
 
 __all__ = ["app"]
