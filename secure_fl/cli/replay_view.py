@@ -6,7 +6,7 @@ median  round 7/15  accuracy 93.1 %  attackers let in 0/2
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from secure_fl.lab.outcome import Outcome, RoundOutcome
     from secure_fl.lab.replay import OpenLoop
     from secure_fl.lab.scenario import Scenario
+    from secure_fl.runs.rows import RoundRow
 
-__all__ = ["RoundLine", "Row", "draw", "row_of_open_loop", "row_of_outcome"]
+__all__ = ["RoundLine", "Row", "draw", "row_of_open_loop", "row_of_outcome", "row_of_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,24 @@ def row_of_open_loop(found: OpenLoop) -> Row:
         kept_attackers=kept,
         weight_of_attackers=weight,
         deviation=sum(each.deviation for each in found.rounds) / len(found.rounds),
+    )
+
+
+def row_of_run(scenario: Scenario, run: str, rounds: Sequence[RoundRow]) -> Row:
+    """The row of a run on the deployment grid, where the last sites attack; round 0 is the initial model."""
+    finished = [each for each in rounds if each.round > 0 and each.finished is not None]
+    attackers = tuple(f"site-{k}" for k in range(scenario.clients - scenario.attackers, scenario.clients))
+    hostile = len(attackers) * len(finished) if scenario.attack else 0
+    kept = sum(name in (each.kept or ()) for each in finished for name in attackers)
+    seconds = [each.seconds for each in finished if each.seconds is not None]
+    return Row(
+        defense=scenario.defense,
+        accuracy=finished[-1].accuracy if finished else None,
+        attack_success=None,
+        kept_attackers=kept / hostile if hostile else None,
+        weight_of_attackers=None,
+        seconds=sum(seconds),
+        run=run,
     )
 
 
