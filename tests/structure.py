@@ -40,7 +40,8 @@ PARTS = {
     "runs": _RUNS,
     "app": _APP,
     "federation": _APP | {"app"},
-    "cli": _APP | {"app", "federation"},
+    "lab": _APP | {"app", "federation"},
+    "cli": _APP | {"app", "federation", "lab"},
     "__main__": {"cli"},
 }
 
