@@ -96,7 +96,11 @@ def build_defense(text: str, *, sites: int, byzantine: int) -> Defense:
     try:
         return composed(_steps("defense", text), n=sites, f=byzantine)
     except DefenseError as error:
-        raise ConfigError(f"`defense` is {text}, but {error.what}", why=error.why, fix=error.fix) from None
+        raise ConfigError(
+            f"`defense` is {text} for {sites} sites with `byzantine` {byzantine}",
+            why=f"{error.what}: {error.why}",
+            fix=error.fix,
+        ) from None
 
 
 @lru_cache(maxsize=64)
@@ -138,7 +142,7 @@ def build_attack(text: str, *, sites: int, attackers: int, place: int = 0) -> At
     try:
         return attack_named(name, parameters, n=sites, f=attackers)
     except AttackError as error:
-        raise ConfigError(f"`attack` is {text}, but {error.what}", why=error.why, fix=error.fix) from None
+        raise ConfigError(f"`attack` is {text}", why=f"{error.what}: {error.why}", fix=error.fix) from None
 
 
 def space_of(text: str) -> Space:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flwr.app import Message
 
 from secure_fl.app.coordinator import coordinate
 from secure_fl.app.identity import open_roster
 from secure_fl.app.robust import aggregator_of
 from secure_fl.data import site_sizes
 from secure_fl.errors import ConfigError
+from secure_fl.federation import simulation
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.models import SIMULATION_MARK, load_model
@@ -99,22 +101,20 @@ def test_the_record_says_which_sites_the_rule_let_in_and_with_what_weight(make_r
 
 @pytest.mark.parametrize("attack", ["free_rider", "neurotoxin"])
 def test_a_run_that_is_resumed_ends_in_the_same_model_although_the_attacker_remembers(
-    make_record: MakeRecord, home: Path, attack: str
+    make_record: MakeRecord, home: Path, monkeypatch: pytest.MonkeyPatch, attack: str
 ) -> None:
-    case = ("grid=local", "rounds=12", f"attack={attack}", "attackers=1")
+    case = ("grid=local", "rounds=4", f"attack={attack}", "attackers=1")
     whole, parts = make_record(*case), make_record(*case)
     execute(whole, home)
-    reader = parts.follow()
 
-    def stop_after_two() -> None:
-        while not any(event.kind == "round-finished" and event["round"] == 2 for event in reader.poll()):
-            pass
-        parts.request_stop()
+    def stop_in_round_2(message: Message) -> Message:
+        if message.metadata.group_id == "2":
+            parts.request_stop()
+        return message
 
-    stopper = threading.Thread(target=stop_after_two, daemon=True)
-    stopper.start()
-    execute(parts, home)
-    stopper.join()
+    with monkeypatch.context() as patched:
+        patched.setattr(simulation, "LocalGrid", functools.partial(LocalGrid, fault=stop_in_round_2))
+        execute(parts, home)
     assert find(parts, "run-finished")[-1]["status"] == "interrupted"
     parts.clear_stop()
     execute(parts, home)
@@ -153,8 +153,8 @@ def test_each_attack_on_the_wire_is_carried_out_by_a_process_and_named_and_moves
 def test_a_late_site_costs_its_own_vote_and_one_time_limit(
     make_record: MakeRecord, federate: Callable[..., Federation]
 ) -> None:
-    case = ("sites=4", "partition=iid", "round-timeout-s=8", "defense=median", "byzantine=1", "quorum=0.75")
-    running = federate(*case, "attack=late(delay_s=11)", "attackers=1")
+    case = ("sites=4", "partition=iid", "round-timeout-s=15", "defense=median", "byzantine=1", "quorum=0.75")
+    running = federate(*case, "attack=late(delay_s=18)", "attackers=1")
     running.result()
     assert running.find("reply-missing", site="site-3", reason="timeout", round=1)
     assert running.record.rounds()[1].accepted == ("site-0", "site-1", "site-2")
