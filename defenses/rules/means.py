@@ -7,6 +7,7 @@ which no default can know, so a default of 0 means a scale that is taken from th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,16 +170,21 @@ def geometric_median_weights(inner: NDArray[np.float64], smoothing: float, toler
     n = len(inner)
     norms = inner.diagonal()
     between = np.sqrt(np.maximum(norms[:, None] + norms[None, :] - 2 * inner, 0.0))
-    distances = between[np.argmin(np.median(between, axis=1))]
-    scale = float(np.median(distances))
+    ordered = np.sort(between, axis=1)
+    medians = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
+    middle = int(np.argmin(medians))
+    distances, scale = between[middle], float(medians[middle])
     if scale == 0.0:  # more than half of the updates are one and the same, and so is their geometric median
         return np.asarray((distances == 0.0) / np.count_nonzero(distances == 0.0))
     pull = 1.0 / np.maximum(distances, scale)
+    target = pull / pull.sum()
     for _ in range(_MOST_ITERATIONS):
-        weights = pull / pull.sum()
+        weights = target
         pull = 1.0 / np.maximum(_distances(inner, weights), smoothing * scale)
-        move = pull / pull.sum() - weights
-        if pull.sum() * np.sqrt(max(float(move @ inner @ move), 0.0)) <= tolerance * n:
+        total = float(pull.sum())
+        target = pull / total
+        move = target - weights
+        if total * math.sqrt(max(float(move @ inner @ move), 0.0)) <= tolerance * n:
             break
     return np.asarray(weights)
 
