@@ -9,6 +9,13 @@ from defenses.gram import ORIGIN, REFERENCE, Gram, gram, plain_gram
 from tests.defenses.rounds import updates
 
 
+@pytest.fixture(autouse=True, params=["compiled", "portable"])
+def both_kinds_of_products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test runs with the compiled products, and as on a machine without llvmlite."""
+    if request.param == "portable":
+        monkeypatch.setattr("defenses.gram._compiled", lambda: None)
+
+
 def exact_distances2(rows: np.ndarray) -> np.ndarray:
     wide = rows.astype(np.float64)
     return ((wide[:, None] - wide[None]) ** 2).sum(axis=2)
