@@ -157,7 +157,7 @@ def without_parameters(text: str) -> str:
 
 
 def _plain(name: str, given: dict[str, float]) -> Step:
-    declared = {**PRE_AGGREGATORS, **RULES}[name].parameters
+    declared = (RULES[name] if name in RULES else PRE_AGGREGATORS[name]).parameters
     return name, {key: value for key, value in given.items() if declared.get(key) is None}
 
 
