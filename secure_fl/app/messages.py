@@ -20,10 +20,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    ConfigRecordValues,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 
 from defenses.guard import Reason, Refusal, UpdateRules, inspect_update
 from secure_fl.app.identity import RosterEntry, update_statement, vector_sha256, verify
+from secure_fl.app.untrusted import decoded
 from secure_fl.config import RunConfig
 from secure_fl.errors import BudgetError, FederationError
 
@@ -42,6 +52,7 @@ __all__ = [
     "read_order",
     "read_update",
     "update_reply",
+    "written_reply",
 ]
 
 _MODEL, _UPDATE, _ORDER, _CONFIG, _METRICS, _CLAIM = "model", "update", "order", "config", "metrics", "claim"
@@ -179,21 +190,30 @@ def update_reply(
     signature: bytes,
 ) -> Message:
     """The answer to a train message."""
-    claim = ConfigRecord(
-        {
-            "site": site,
-            "run": order.run,
-            "round": order.round,
-            "spec": order.spec_digest,
-            "samples": samples,
-            "signature": signature,
-        }
-    )
+    claim: dict[str, ConfigRecordValues] = {
+        "site": site,
+        "run": order.run,
+        "round": order.round,
+        "spec": order.spec_digest,
+        "samples": samples,
+        "signature": signature,
+    }
+    return written_reply(message, arrays={"u": update}, claim=claim, metrics=metrics)
+
+
+def written_reply(
+    message: Message,
+    *,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    claim: Mapping[str, ConfigRecordValues],
+    metrics: Mapping[str, float | list[float]],
+) -> Message:
+    """An answer to a train message that says whatever it is told to; what is wrong with it is for `read_update`."""
     content = RecordDict(
         {
-            _UPDATE: ArrayRecord({"u": Array(update)}),
+            _UPDATE: ArrayRecord({name: Array(array) for name, array in arrays.items()}),
             _METRICS: MetricRecord(dict(metrics)),
-            _CLAIM: claim,
+            _CLAIM: ConfigRecord(dict(claim)),
         }
     )
     return Message(content, reply_to=message)
@@ -224,7 +244,7 @@ def read_update(
     limit = entry.samples if entry.samples is not None else sample_cap
     if type(samples) is not int or not 1 <= samples <= limit:
         return Refusal(Reason.SAMPLE_COUNT, f"claims {samples!r} images; between 1 and {limit} are acceptable")
-    vector = _update_vector(message)
+    vector = _update_vector(message, rules.size)
     if isinstance(vector, Refusal):
         return vector
     refusal = inspect_update(vector, rules)
@@ -293,13 +313,9 @@ def _record(message: Message, name: str, kind: type) -> Any:
     return found if isinstance(found, kind) else kind()
 
 
-def _update_vector(message: Message) -> np.ndarray[Any, Any] | Refusal:
+def _update_vector(message: Message, size: int) -> np.ndarray[Any, Any] | Refusal:
     arrays = _record(message, _UPDATE, ArrayRecord)
     if set(arrays) != {"u"}:
         names = ", ".join(sorted(arrays)[:3]) or "nothing"
         return Refusal(Reason.MISSING_ARRAY, f"expected the array `u`, found {names}")
-    try:
-        decoded = arrays["u"].numpy()
-    except (ValueError, TypeError, EOFError, OSError, SyntaxError) as error:
-        return Refusal(Reason.MALFORMED, f"the array cannot be decoded: {error}")
-    return np.asarray(decoded)
+    return decoded(arrays["u"].data, size)

@@ -8,6 +8,7 @@ rounds. Equal model, images, settings, seed and thread count give equal bits, wh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,9 @@ from secure_fl.training.device import usable_device
 from secure_fl.training.examples import Examples
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["TrainResult", "TrainSettings", "train_locally"]
+__all__ = ["Adjust", "TrainResult", "TrainSettings", "train_locally"]
+
+Adjust = Callable[[nn.Module], None]
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,11 @@ def train_locally(
     settings: TrainSettings,
     *,
     seed: int,
+    adjust: Adjust | None = None,
 ) -> TrainResult:
     """Train `model` in place; order of images, augmentation and dropout all come from `seed`.
 
+    `adjust`: changes each batch's gradients in place before they are clipped and applied (simulated attackers).
     torch's generators and the model's training mode are afterwards as they were before.
 
     Raises:
@@ -100,7 +105,7 @@ def train_locally(
                 for batch in shuffled_batches(samples, settings.batch_size, shuffling):
                     inputs = examples.augmented_inputs(batch, device, settings.augment, augmenting)
                     labels = torch.from_numpy(examples.labels[batch]).to(device)
-                    loss = _step(model, optimizer, inputs, labels, settings.grad_clip)
+                    loss = _step(model, optimizer, inputs, labels, settings.grad_clip, adjust)
                     steps += 1
                     if not math.isfinite(loss):
                         raise _diverged(f"the loss was {loss} in epoch {epoch}, step {steps}", settings)
@@ -113,12 +118,19 @@ def train_locally(
 
 
 def _step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, labels: torch.Tensor, grad_clip: float
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    grad_clip: float,
+    adjust: Adjust | None,
 ) -> float:
     """One step of SGD; returns the mean loss before it."""
     optimizer.zero_grad()
     loss = F.cross_entropy(model(inputs), labels)
     loss.backward()  # type: ignore[no-untyped-call]
+    if adjust is not None:
+        adjust(model)
     if grad_clip > 0:
         nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
     optimizer.step()
