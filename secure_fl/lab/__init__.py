@@ -1,0 +1,1 @@
+"""The laboratory: simulated scenarios, and comparisons of many of them."""
