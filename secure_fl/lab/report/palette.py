@@ -1,0 +1,60 @@
+"""The colours of the heat tables: orange where a defense gave way, blue where it held; two sets, light and dark.
+
+Orange and blue differ for every kind of colour vision (Okabe and Ito 2008), and a sign repeats what they say. Text
+on a colour is black or white, whichever reads better; a test holds each pair to the 4.5 : 1 of WCAG 2.1.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LEVELS", "contrast", "heat_css", "level", "shades"]
+
+LEVELS = 11
+_LIGHT = ((0.0, "#c2500d"), (0.3, "#f0945a"), (0.6, "#fbe3cf"), (0.8, "#e8f0f6"), (0.9, "#a9d0ec"), (1.0, "#5ea9dc"))
+_DARK = ((0.0, "#a8430a"), (0.3, "#7d3c18"), (0.6, "#453528"), (0.8, "#26323d"), (0.9, "#1c4a70"), (1.0, "#1463a0"))
+_INKS = ("#111418", "#ffffff")
+
+
+def level(share: float) -> int:
+    """The colour for a share of 0 (all lost) to 1 (all kept); what lies outside takes the nearest."""
+    return round(min(1.0, max(0.0, share)) * (LEVELS - 1))
+
+
+def shades(stops: tuple[tuple[float, str], ...]) -> list[tuple[str, str]]:
+    """Background and ink of each level."""
+    grounds = [_between(stops, at / (LEVELS - 1)) for at in range(LEVELS)]
+    return [(ground, max(_INKS, key=lambda ink: contrast(ground, ink))) for ground in grounds]
+
+
+def heat_css() -> str:
+    """Rules for the classes `h0` … `h10`, in both schemes."""
+    light, dark = ("".join(_rules(shades(stops))) for stops in (_LIGHT, _DARK))
+    return f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two `#rrggbb` colours, from 1 to 21 (WCAG 2.1, 1.4.3)."""
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _rules(pairs: list[tuple[str, str]]) -> list[str]:
+    return [f".h{at}{{background:{ground};color:{ink}}}" for at, (ground, ink) in enumerate(pairs)]
+
+
+def _between(stops: tuple[tuple[float, str], ...], at: float) -> str:
+    for (left, start), (right, end) in zip(stops, stops[1:], strict=False):
+        if at <= right:
+            share = (at - left) / (right - left)
+            mixed = (round(a + share * (b - a)) for a, b in zip(_rgb(start), _rgb(end), strict=True))
+            return "#" + "".join(f"{each:02x}" for each in mixed)
+    return stops[-1][1]
+
+
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+def _luminance(color: str) -> float:
+    parts = (each / 255 for each in _rgb(color))
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
