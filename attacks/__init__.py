@@ -1,6 +1,7 @@
 """Simulated adversaries of a federation: pure functions that turn an honest update into a hostile one.
 
-Empty so far. To come: attacks in update space, data space and on the wire, each with the paper, section and
-equation that it follows, and scenario files that say which site does what. The same objects will serve the local
-grid and real site processes. Nothing here imports Flower or any other package of ours.
+All of them are published; each names its paper, section and equation, and is here so that defenses can be compared.
+Three spaces: what a client sends (update space), what it trains on (data space), and how it speaks (wire space).
+`registry.build` makes each by its name; `base` says what an adversary may know. The same objects serve the simulation
+and real site processes. Nothing here imports Flower, torch or any other package of ours.
 """

@@ -22,14 +22,15 @@ PACKAGES = {
 }
 
 # The storeys inside secure_fl: each part may import those named, and what stands under every part.
-_GROUND = {"", "errors", "config"}  # "" is the package itself, which holds the version
+_GROUND = {"", "errors", "compositions", "config"}  # "" is the package itself, which holds the version
 _RUNS = _GROUND | {"config_sources"}
 _LEARNING = _GROUND | {"data", "models", "privacy", "training"}
 _APP = _LEARNING | _RUNS | {"runs"}
 PARTS = {
     "": set[str](),
     "errors": set[str](),
-    "config": {"errors"},
+    "compositions": {"errors"},
+    "config": {"compositions", "errors"},
     "config_sources": _GROUND,
     "data": _GROUND,
     "models": _GROUND,
@@ -38,7 +39,8 @@ PARTS = {
     "runs": _RUNS,
     "app": _APP,
     "federation": _APP | {"app"},
-    "cli": _APP | {"app", "federation"},
+    "lab": _APP | {"app", "federation"},
+    "cli": _APP | {"app", "federation", "lab"},
     "__main__": {"cli"},
 }
 

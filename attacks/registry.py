@@ -1,0 +1,83 @@
+"""Every attack by its name: the one place where text becomes an attack.
+
+An attack's parameters are the fields of its class; `build` refuses a name or a parameter that does not exist and says
+which do. What follows from n and f (ALIE's z, the factor of model replacement) is filled in here unless it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import Any
+
+from attacks import backdoors, data, oblivious
+from attacks.base import AttackError, UpdateAttack
+from attacks.data import DataAttack
+
+__all__ = ["DATA_ATTACKS", "UPDATE_ATTACKS", "build", "parameters"]
+
+
+def _by_name(*classes: Any) -> Mapping[str, Any]:
+    return MappingProxyType({cls.name: cls for cls in classes})
+
+
+UPDATE_ATTACKS: Mapping[str, type[UpdateAttack]] = _by_name(
+    oblivious.SignFlip,
+    oblivious.Scaled,
+    oblivious.Gaussian,
+    oblivious.Random,
+    oblivious.Zero,
+    oblivious.FreeRider,
+)
+DATA_ATTACKS: Mapping[str, type[DataAttack]] = _by_name(
+    data.Pairwise,
+    data.AllToOne,
+    data.Reverse,
+    backdoors.BackdoorPatch,
+    backdoors.ModelReplacement,
+    backdoors.DBA,
+    backdoors.EdgeCase,
+    backdoors.Neurotoxin,
+)
+
+
+def parameters(name: str) -> Mapping[str, Any]:
+    """The parameters of an attack by name, with their defaults.
+
+    Raises:
+        AttackError: there is no such attack.
+    """
+    return {field.name: field.default for field in fields(_class(name))}
+
+
+def build(name: str, given: Mapping[str, float], *, n: int, f: int) -> UpdateAttack | DataAttack:
+    """The attack `name` with the parameters `given`, for f Byzantine clients of n.
+
+    Raises:
+        AttackError: no such attack or parameter, a value out of range, or f outside 1 … n − 1.
+    """
+    if not 1 <= f < n:
+        raise AttackError(f"{f} Byzantine clients of {n}", why="some must be, not all can be", fix="1 <= f < n")
+    cls, known = _class(name), parameters(name)
+    for each in given:
+        if each not in known:
+            fix = f"it has {', '.join(known)}" if known else "it has no parameters"
+            raise AttackError(f"{name}({each}=…)", why="no such parameter", fix=fix)
+    derived = {"factor": n / f} if name == "model_replacement" else {}
+    whole = {field.name for field in fields(cls) if str(field.type).startswith("int")}
+    chosen = {each: _whole(value) if each in whole else value for each, value in {**derived, **given}.items()}
+    made: UpdateAttack | DataAttack = cls(**chosen)
+    return made
+
+
+def _class(name: str) -> Any:
+    known = {**UPDATE_ATTACKS, **DATA_ATTACKS}
+    if name not in known:
+        raise AttackError(f"attack {name!r}", why="no such attack", fix=f"one of {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _whole(value: float) -> float:
+    """An int where the value is one; the class refuses the others by name."""
+    return int(value) if float(value).is_integer() else value
