@@ -49,7 +49,9 @@ class Cell:
 
     def __str__(self) -> str:
         at = self.setting
-        return f"{at.attack or 'no attack'} against {at.defense}, f = {at.byzantine}, α = {at.alpha:g}, seed {self.seed}"
+        return (
+            f"{at.attack or 'no attack'} against {at.defense}, f = {at.byzantine}, α = {at.alpha:g}, seed {self.seed}"
+        )
 
 
 @dataclass(frozen=True)

@@ -199,22 +199,16 @@ def _tested(entries: Mapping[Setting, Entry]) -> dict[Setting, Versus]:
     }
 
 
-def _judged(
-    entry: Entry, entries: Mapping[Setting, Entry], tested: Mapping[Setting, Versus], chance: float
-) -> Entry:
+def _judged(entry: Entry, entries: Mapping[Setting, Entry], tested: Mapping[Setting, Versus], chance: float) -> Entry:
     """The entry with what can be said only beside the baselines."""
     clean = entries[replace(entry.setting, defense=UNDEFENDED, attack=CLEAN)]
     if entry.accuracy is None:
         return entry
     lost = damage(list(clean.measured.values()), list(entry.measured.values())) if clean.accuracy else None
-    return replace(
-        entry, kept=_kept(entry.accuracy, clean, chance), damage=lost, versus=tested.get(entry.setting)
-    )
+    return replace(entry, kept=_kept(entry.accuracy, clean, chance), damage=lost, versus=tested.get(entry.setting))
 
 
-def _panel(
-    comparison: Comparison, entries: Mapping[Setting, Entry], f: int, alpha: float, chance: float
-) -> Panel:
+def _panel(comparison: Comparison, entries: Mapping[Setting, Entry], f: int, alpha: float, chance: float) -> Panel:
     here = {
         (defense, attack): entries[Setting(f, alpha, defense, attack)]
         for defense in comparison.defenses

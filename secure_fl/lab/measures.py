@@ -44,9 +44,14 @@ class Damage:
 
 
 def measure(outcome: Outcome) -> Measures:
-    """The measures of an outcome. A model that was lost to NaN has an accuracy like any other."""
+    """The measures of an outcome.
+
+    Raises:
+        ValueError: its last round was not tested; a simulation always tests it.
+    """
     final, attackers = outcome.final, frozenset(outcome.attackers)
-    assert final.accuracy is not None, "the last round is always tested"
+    if final.accuracy is None:
+        raise ValueError(f"the last round of {outcome.digest} has no accuracy")
     away = [client for each in outcome.rounds for client, kept in enumerate(each.kept) if not kept]
     caught, present = sum(client in attackers for client in away), len(attackers) * len(outcome.rounds)
     shares = [share for each in outcome.rounds if (share := _weight(each, attackers)) is not None]

@@ -8,56 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from attacks.base import AttackError
-from attacks.registry import build as build_attack
-from defenses.base import DefenseError
-from defenses.registry import build as build_defense
-from secure_fl.compositions import parse
 from secure_fl.errors import ConfigError
-from secure_fl.lab.comparison import Comparison, Setting
+from secure_fl.lab.adversary import adversary_of
+from secure_fl.lab.comparison import CLEAN, UNDEFENDED, Comparison, Setting
+from secure_fl.lab.rules import coordinator_of
 
 __all__ = ["refusals"]
 
-Refused = Mapping[tuple[str, int], str]  # by text and f
-
 
 def refusals(comparison: Comparison) -> dict[Setting, str]:
-    """The settings that a defense or an attack refuses, each with its reason.
+    """The settings that the simulation would refuse because of their defense or attack, each with the reason.
 
     Raises:
         ConfigError: a defense or an attack that is refused at every f: an unknown name or parameter, for instance.
     """
-    n = comparison.base.clients
-    defenses = _refused(comparison.defenses, comparison.byzantine, lambda text, f: _try_defense(text, n, f))
-    attacks = _refused(comparison.attacks, comparison.byzantine, lambda text, f: _try_attack(text, n, f))
-    return {
-        setting: reason
+
+    def defend(text: str, f: int) -> None:
+        coordinator_of(comparison.scenario(Setting(f, comparison.alphas[0], text, CLEAN), comparison.seeds[0]))
+
+    def attack(text: str, f: int) -> None:
+        adversary_of(comparison.scenario(Setting(f, comparison.alphas[0], UNDEFENDED, text), comparison.seeds[0]))
+
+    defenses = _refused(comparison.defenses, comparison.byzantine, defend)
+    attacks = _refused(comparison.attacks, comparison.byzantine, attack)
+    reasons = {
+        setting: defenses.get((setting.defense, setting.byzantine)) or attacks.get((setting.attack, setting.byzantine))
         for setting in comparison.settings
-        if (
-            reason := defenses.get((setting.defense, setting.byzantine))
-            or attacks.get((setting.attack, setting.byzantine))
-        )
     }
+    return {setting: reason for setting, reason in reasons.items() if reason}
 
 
-def _refused(texts: Sequence[str], byzantine: Sequence[int], attempt: Callable[[str, int], None]) -> Refused:
+def _refused(
+    texts: Sequence[str], byzantine: Sequence[int], attempt: Callable[[str, int], None]
+) -> Mapping[tuple[str, int], str]:
+    """Reasons by text and f."""
     found: dict[tuple[str, int], str] = {}
     for text in texts:
-        for f in byzantine:
-            try:
-                attempt(text, f)
-            except (AttackError, DefenseError) as error:
-                found[text, f] = f"{error.what}: {error.why}" if error.why else error.what
-                last = error
-        if all((text, f) in found for f in byzantine):
-            raise ConfigError(last.what, why=last.why, fix=last.fix)
+        errors = {f: error for f in byzantine if (error := _error(attempt, text, f)) is not None}
+        if len(errors) == len(byzantine):
+            raise errors[byzantine[0]]
+        found |= {(text, f): str(error) for f, error in errors.items()}
     return found
 
 
-def _try_defense(text: str, n: int, f: int) -> None:
-    build_defense(parse(text), n=n, f=f)
-
-
-def _try_attack(text: str, n: int, f: int) -> None:
-    for name, parameters in parse(text) if text else ():
-        build_attack(name, parameters, n=n, f=f)
+def _error(attempt: Callable[[str, int], None], text: str, f: int) -> ConfigError | None:
+    try:
+        attempt(text, f)
+    except ConfigError as error:
+        return error
+    return None

@@ -6,6 +6,8 @@ on a colour is black or white, whichever reads better; a test holds each pair to
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 __all__ = ["LEVELS", "contrast", "heat_css", "level", "shades"]
 
 LEVELS = 11
@@ -42,7 +44,7 @@ def _rules(pairs: list[tuple[str, str]]) -> list[str]:
 
 
 def _between(stops: tuple[tuple[float, str], ...], at: float) -> str:
-    for (left, start), (right, end) in zip(stops, stops[1:], strict=False):
+    for (left, start), (right, end) in pairwise(stops):
         if at <= right:
             share = (at - left) / (right - left)
             mixed = (round(a + share * (b - a)) for a, b in zip(_rgb(start), _rgb(end), strict=True))
