@@ -38,7 +38,7 @@ class BackdoorPatch(Quiet):
     value: int = 255
 
     name: ClassVar[str] = "backdoor_patch"
-    paper: ClassVar[str] = "Gu 2017, BadNets, section 3.2 (arXiv 1708.06733)"
+    paper: ClassVar[str] = "Gu 2017, BadNets, section 4 (pattern backdoor on MNIST; arXiv 1708.06733)"
 
     def __post_init__(self) -> None:
         whole(self.name, 0, target=self.target)
@@ -128,7 +128,7 @@ class DBA(Quiet):
     value: int = 255
 
     name: ClassVar[str] = "dba"
-    paper: ClassVar[str] = "Xie 2020, DBA, ICLR, section 3.2 and figure 2"
+    paper: ClassVar[str] = "Xie 2020, DBA, ICLR, section 2 (local and global triggers)"
 
     def __post_init__(self) -> None:
         whole(self.name, 0, target=self.target, gap=self.gap)

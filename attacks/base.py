@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class Rule(Protocol):
         """(n, d) updates, honest rows first, to the (d,) step that the server would take."""
 
 
+@runtime_checkable
 class SpanRule(Rule, Protocol):
     """A rule whose step is Σ weights_i updates_i, with weights that depend on inner products alone."""
 

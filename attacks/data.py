@@ -78,7 +78,9 @@ class Pairwise(Quiet):
     classes: int = 10
 
     name: ClassVar[str] = "label_flip"
-    paper: ClassVar[str] = "Tolpegin 2020, Data poisoning attacks against FL, ESORICS, section 4 (arXiv 2007.08432)"
+    paper: ClassVar[str] = (
+        "Tolpegin 2020, Data poisoning attacks against FL, ESORICS (label flipping; arXiv 2007.08432)"
+    )
     target: ClassVar[None] = None
 
     def __post_init__(self) -> None:
@@ -125,7 +127,9 @@ class AllToOne(Quiet):
     spare: int | None = None
 
     name: ClassVar[str] = "label_flip_all_to_one"
-    paper: ClassVar[str] = "Tolpegin 2020, Data poisoning attacks against FL, ESORICS, section 4 (arXiv 2007.08432)"
+    paper: ClassVar[str] = (
+        "Tolpegin 2020, Data poisoning attacks against FL, ESORICS (label flipping; arXiv 2007.08432)"
+    )
 
     def __post_init__(self) -> None:
         whole(self.name, 0, target=self.target)

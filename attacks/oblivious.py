@@ -24,7 +24,7 @@ class SignFlip:
 
     name: ClassVar[str] = "sign_flip"
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
-    paper: ClassVar[str] = "Damaskinos 2018, Asynchronous Byzantine machine learning, ICML, section 5"
+    paper: ClassVar[str] = "Damaskinos 2018, Asynchronous Byzantine machine learning, ICML (reversed gradient)"
     trains: ClassVar[bool] = True
 
     def craft(self, view: View) -> Matrix:
@@ -40,7 +40,7 @@ class Scaled:
 
     name: ClassVar[str] = "scaled"
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
-    paper: ClassVar[str] = "Li 2019, RSA, AAAI, section 5 (sign flipping with a factor; arXiv 1811.03761)"
+    paper: ClassVar[str] = "Li 2019, RSA, AAAI, experiments (sign flipping, factor −4; arXiv 1811.03761)"
     trains: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Random:
 
     name: ClassVar[str] = "random"
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
-    paper: ClassVar[str] = "Han 2023, FedSecurity, section 4 (Byzantine attack, random mode; arXiv 2306.04959)"
+    paper: ClassVar[str] = "Han 2023, FedSecurity (Byzantine attack, random mode; arXiv 2306.04959)"
     trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -99,9 +99,7 @@ class Zero:
 
     name: ClassVar[str] = "zero"
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
-    paper: ClassVar[str] = (
-        "Fraboni 2021, Free-rider attacks, AISTATS, section 2.1 (plain free-riding; arXiv 2006.11901)"
-    )
+    paper: ClassVar[str] = "Fraboni 2021, Free-rider attacks, AISTATS (plain free-riding; arXiv 2006.11901)"
     trains: ClassVar[bool] = False
 
     def craft(self, view: View) -> Matrix:
@@ -121,7 +119,7 @@ class FreeRider:
 
     name: ClassVar[str] = "free_rider"
     knowledge: ClassVar[Knowledge] = Knowledge.NONE
-    paper: ClassVar[str] = "Lin 2019, Free-riders in federated learning, section 3 (delta weights; arXiv 1911.12560)"
+    paper: ClassVar[str] = "Lin 2019, Free-riders in federated learning (advanced delta weights; arXiv 1911.12560)"
     trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -7,15 +7,16 @@ which do. What follows from n and f (ALIE's z, the factor of model replacement) 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from types import MappingProxyType
 from typing import Any
 
-from attacks import backdoors, data, oblivious
+from attacks import adaptive, backdoors, claims, collusion, data, dispersion, oblivious, payloads, tailored
 from attacks.base import AttackError, UpdateAttack
 from attacks.data import DataAttack
+from attacks.wire import WireAttack
 
-__all__ = ["DATA_ATTACKS", "UPDATE_ATTACKS", "build", "parameters"]
+__all__ = ["DATA_ATTACKS", "UPDATE_ATTACKS", "WIRE_ATTACKS", "build", "parameters"]
 
 
 def _by_name(*classes: Any) -> Mapping[str, Any]:
@@ -29,6 +30,20 @@ UPDATE_ATTACKS: Mapping[str, type[UpdateAttack]] = _by_name(
     oblivious.Random,
     oblivious.Zero,
     oblivious.FreeRider,
+    collusion.Mimic,
+    collusion.ALIE,
+    collusion.IPM,
+    adaptive.OptALIE,
+    adaptive.OptIPM,
+    dispersion.MinMax,
+    dispersion.MinMaxSign,
+    dispersion.MinMaxUnit,
+    dispersion.MinSum,
+    dispersion.MinSumSign,
+    dispersion.MinSumUnit,
+    tailored.FangKrum,
+    tailored.FangTrimmedMean,
+    tailored.ROP,
 )
 DATA_ATTACKS: Mapping[str, type[DataAttack]] = _by_name(
     data.Pairwise,
@@ -40,18 +55,37 @@ DATA_ATTACKS: Mapping[str, type[DataAttack]] = _by_name(
     backdoors.EdgeCase,
     backdoors.Neurotoxin,
 )
+WIRE_ATTACKS: Mapping[str, type[WireAttack]] = _by_name(
+    payloads.NaN,
+    payloads.Inf,
+    payloads.Huge,
+    payloads.WrongShape,
+    payloads.WrongDtype,
+    payloads.WrongSpec,
+    payloads.MissingKey,
+    payloads.ExtraKey,
+    claims.SampleLie,
+    payloads.HugePayload,
+    claims.Late,
+    claims.Duplicate,
+    claims.Stale,
+    claims.Sybil,
+)
 
 
-def parameters(name: str) -> Mapping[str, Any]:
-    """The parameters of an attack by name, with their defaults.
+def parameters(name: str) -> Mapping[str, float | None]:
+    """The parameters of an attack by name, with their defaults; None where it follows from n and f, or is not set.
 
     Raises:
         AttackError: there is no such attack.
     """
-    return {field.name: field.default for field in fields(_class(name))}
+    own = {field.name: field.default for field in fields(_class(name)) if field.init}
+    if name == "mimic":
+        own["victim"] = None
+    return MappingProxyType({each: None if value is MISSING else value for each, value in own.items()})
 
 
-def build(name: str, given: Mapping[str, float], *, n: int, f: int) -> UpdateAttack | DataAttack:
+def build(name: str, given: Mapping[str, float], *, n: int, f: int) -> UpdateAttack | DataAttack | WireAttack:
     """The attack `name` with the parameters `given`, for f Byzantine clients of n.
 
     Raises:
@@ -64,15 +98,20 @@ def build(name: str, given: Mapping[str, float], *, n: int, f: int) -> UpdateAtt
         if each not in known:
             fix = f"it has {', '.join(known)}" if known else "it has no parameters"
             raise AttackError(f"{name}({each}=…)", why="no such parameter", fix=fix)
-    derived = {"factor": n / f} if name == "model_replacement" else {}
+    match name:
+        case "mimic" if "victim" in given:
+            cls = collusion.FixedMimic
+        case "alie" if "z" not in given:
+            given = {"z": collusion.alie_z(n, f)}
+        case "model_replacement":
+            given = {"factor": n / f, **given}
     whole = {field.name for field in fields(cls) if str(field.type).startswith("int")}
-    chosen = {each: _whole(value) if each in whole else value for each, value in {**derived, **given}.items()}
-    made: UpdateAttack | DataAttack = cls(**chosen)
+    made: UpdateAttack | DataAttack | WireAttack = cls(**{k: _whole(v) if k in whole else v for k, v in given.items()})
     return made
 
 
 def _class(name: str) -> Any:
-    known = {**UPDATE_ATTACKS, **DATA_ATTACKS}
+    known = {**UPDATE_ATTACKS, **DATA_ATTACKS, **WIRE_ATTACKS}
     if name not in known:
         raise AttackError(f"attack {name!r}", why="no such attack", fix=f"one of {', '.join(sorted(known))}")
     return known[name]

@@ -7,6 +7,7 @@ decides; one pass over the data forms the step. What the rule remembers is repla
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses.base import Aggregation, DefenseError, Guarantee, Mask, Surroundings, Vector
+from defenses.coordinates import NotFiniteError
 from defenses.gram import Gram, gram
-from defenses.rows import combine, finite_rows, rows_of
+from defenses.rows import Rows, combine, finite_rows, rows_of
 from defenses.scene import Decision, Formed, PreAggregator, Rule, Scene, Step
 
 __all__ = ["Composition"]
@@ -51,15 +53,20 @@ class Composition:
         surroundings = surroundings or Surroundings()
         rows = rows_of(updates)
         if len(rows) > self.n:
-            raise DefenseError(
-                f"{len(rows)} updates", f"{self.name} was built for n={self.n}", "build it for the number of clients"
-            )
+            why = f"{self.name} was built for n={self.n}"
+            raise DefenseError(f"{len(rows)} updates", why, "build it for the number of clients")
         anchor = self.rule.anchor(surroundings, self._memory)
-        base: Gram | None = None
         if any(step.geometric for step in (*self.pre, self.rule)):
-            base, masked = gram(rows, anchor)
-        else:
-            masked = ~finite_rows(rows)
+            return self._decide(rows, surroundings, anchor, *gram(rows, anchor))
+        if self.rule.finds_faults and not self.pre:
+            with suppress(NotFiniteError):
+                return self._decide(rows, surroundings, anchor, None, np.zeros(len(rows), bool))
+        return self._decide(rows, surroundings, anchor, None, ~finite_rows(rows))
+
+    def _decide(
+        self, rows: Rows, surroundings: Surroundings, anchor: Vector | None, base: Gram | None, masked: Mask
+    ) -> Aggregation:
+        """What the steps make of the rows that are not masked."""
         finite = [row for row, bad in zip(rows, masked, strict=True) if not bad]
         scene = Scene(
             rows=finite,
@@ -73,8 +80,7 @@ class Composition:
         self._refuse_if_too_few(len(finite), scene.f)
         for step in self.pre:
             scene = scene.mixed(step.mix(scene))
-        decision = self.rule.decide(scene)
-        return self._carry_out(decision, scene, masked)
+        return self._carry_out(self.rule.decide(scene), scene, masked)
 
     def _carry_out(self, decision: Decision, scene: Scene, masked: Mask) -> Aggregation:
         """Form the step, tell each row its weight, and remember."""
@@ -110,13 +116,14 @@ class Composition:
             least = step.least_rows(f)
             if n < least:
                 why = f"it needs at least {least} vectors for f={f} and gets {n}"
-                raise DefenseError(f"{step.name} in {self.name}", why, _fix(step, n))
+                raise DefenseError(f"{step.name} in {self.name}", why, _fix(step, n, f))
+            step.refuse(n, f)
             if isinstance(step, PreAggregator):
                 n = step.rows_after(n)
 
 
-def _fix(step: Step, n: int) -> str:
-    tolerated = max((f for f in range(n) if step.least_rows(f) <= n), default=None)
+def _fix(step: Step, n: int, f: int) -> str:
+    tolerated = max((less for less in range(f) if step.least_rows(less) <= n), default=None)
     return "more clients are needed" if tolerated is None else f"with {n} vectors it tolerates f={tolerated}"
 
 

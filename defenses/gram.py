@@ -42,9 +42,14 @@ class Gram:
     products: Products
     clients: int
 
+    @property
+    def inner(self) -> Products:
+        """(n, n): the clients' products around the centre; for results that do not depend on it."""
+        return self.products[: self.clients, : self.clients]
+
     def distances2(self) -> Products:
         """(n, n): squared distances between clients."""
-        return _distances2(self.products[: self.clients, : self.clients])
+        return _distances2(self.inner)
 
     def distances2_to(self, anchor: int) -> NDArray[np.float64]:
         """(n,): squared distances of the clients to an anchor."""
@@ -62,9 +67,8 @@ class Gram:
 
     def centred(self) -> Products:
         """(n, n): the clients' products around their mean."""
-        inner = self.products[: self.clients, : self.clients]
-        mean = inner.mean(axis=0)
-        found: Products = inner - mean[:, None] - mean[None, :] + mean.mean()
+        mean = self.inner.mean(axis=0)
+        found: Products = self.inner - mean[:, None] - mean[None, :] + mean.mean()
         return found
 
     def along(self, anchor: int) -> NDArray[np.float64]:

@@ -10,9 +10,14 @@ from typing import Generic, TypeVar
 
 from defenses.base import DefenseError, Guarantee
 from defenses.composition import Composition
-from defenses.rules.coordinatewise import Median, TrimmedMean
-from defenses.rules.krum import Krum, MultiKrum
-from defenses.rules.means import Mean
+from defenses.rules.coordinatewise import Meamed, Median, TrimmedMean
+from defenses.rules.front import ARC, NNM, Bucketing, Clipping
+from defenses.rules.krum import Bulyan, Krum, MultiKrum
+from defenses.rules.means import CenteredClipping, GeometricMedian, Mean, NormClipping
+from defenses.rules.signs import RLR, SignGuard
+from defenses.rules.similarity import FLAME, FLTrust, FoolsGold
+from defenses.rules.spectral import CAF, DnC
+from defenses.rules.subsets import MDA, SMEA, MoNNA
 from defenses.scene import PreAggregator, Rule, Step
 
 __all__ = ["PRE_AGGREGATORS", "RULES", "Entry", "build"]
@@ -39,8 +44,11 @@ def _parameters(step: type[Step]) -> Mapping[str, float | None]:
     return MappingProxyType({each.name: None if each.default is MISSING else each.default for each in given})
 
 
-RULES: Mapping[str, Entry[Rule]] = _entries(Mean, Median, TrimmedMean, Krum, MultiKrum)
-PRE_AGGREGATORS: Mapping[str, Entry[PreAggregator]] = _entries()
+RULES: Mapping[str, Entry[Rule]] = _entries(
+    *(Mean, Median, TrimmedMean, Meamed, Krum, MultiKrum, Bulyan, GeometricMedian, CenteredClipping, MDA, MoNNA, SMEA),
+    *(CAF, DnC, FoolsGold, SignGuard, NormClipping, RLR, FLTrust, FLAME),
+)
+PRE_AGGREGATORS: Mapping[str, Entry[PreAggregator]] = _entries(NNM, Bucketing, Clipping, ARC)
 
 
 def build(steps: Sequence[tuple[str, Mapping[str, float]]], *, n: int, f: int) -> Composition:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from defenses.base import DefenseError, Mask, Matrix, Vector
 
-__all__ = ["Rows", "chunks", "combine", "finite_rows", "gather", "mix", "rows_of"]
+__all__ = ["Rows", "all_finite", "chunks", "combine", "finite_rows", "gather", "mix", "rows_of"]
 
 Rows = list[Vector]
 _CHUNK_BYTES = 1 << 19
@@ -40,15 +40,15 @@ def rows_of(updates: Sequence[Vector] | NDArray[Any]) -> Rows:
 
 def finite_rows(rows: Rows) -> Mask:
     """(n,) bool: which rows have only finite entries; one read of the data."""
-    return np.array([_is_finite(row) for row in rows])
+    step = _CHUNK_BYTES // 4
+    starts = range(0, rows[0].size, step)
+    return np.array([all(all_finite(row[start : start + step]) for start in starts) for row in rows])
 
 
-def _is_finite(row: Vector) -> bool:
-    # A finite sum of squares settles it at the speed of a dot product; only its overflow needs a closer look.
-    step = _CHUNK_BYTES // row.itemsize
-    parts = (row[start : start + step] for start in range(0, row.size, step))
-    with np.errstate(over="ignore", invalid="ignore"):
-        return all(np.isfinite(part @ part) or bool(np.isfinite(part).all()) for part in parts)
+def all_finite(values: Vector) -> bool:
+    """Whether every entry is finite. A finite sum of squares settles it; each is looked at where that overflows."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        return bool(np.isfinite(values @ values)) or bool(np.isfinite(values).all())
 
 
 def chunks(rows: int, size: int) -> Iterator[tuple[int, int]]:
@@ -57,7 +57,7 @@ def chunks(rows: int, size: int) -> Iterator[tuple[int, int]]:
     return ((start, min(size, start + step)) for start in range(0, size, step))
 
 
-def gather(rows: Rows, start: int, stop: int, out: Matrix) -> Matrix:
+def gather(rows: Sequence[Vector], start: int, stop: int, out: Matrix) -> Matrix:
     """The columns from `start` to `stop` in the first rows of `out`, as a (n, stop − start) view."""
     view = out[: len(rows), : stop - start]
     for index, row in enumerate(rows):
@@ -90,8 +90,7 @@ def combine(rows: Rows, weights: NDArray[np.float64]) -> Vector:
         chunk, part = gather(picked, start, stop, buffer), out[start:stop]
         with np.errstate(over="ignore", invalid="ignore"):
             np.matmul(factors, chunk, out=part)
-            settled = np.isfinite(part @ part) or bool(np.isfinite(part).all())
-        if not settled:
+        if not all_finite(part):
             wide = weights[used] @ chunk.astype(np.float64)
             part[:] = np.clip(wide, -_LARGEST, _LARGEST)
     return out

@@ -60,6 +60,11 @@ class Scene:
         return None if self.mixing is None else self.mixing[:, : len(self.rows)]
 
     @property
+    def anchors(self) -> int:
+        """How many anchors stand behind the vectors: the origin, and the rule's own point if it brings one."""
+        return 1 if self.anchor is None else 2
+
+    @property
     def rng(self) -> np.random.Generator:
         """The generator for this round; refuses when there is none."""
         if self.surroundings.rng is None:
@@ -121,6 +126,9 @@ class Step(ABC):
     def least_rows(self, f: int) -> int:
         """The smallest number of vectors with which it tolerates f."""
 
+    def refuse(self, n: int, f: int) -> None:  # noqa: B027  # most steps have nothing to add
+        """Raise `DefenseError` for an (n, f) that enough vectors do not make possible, such as a search too long."""
+
 
 class PreAggregator(Step):
     """A step that turns m vectors into m' others, on which the next step works."""
@@ -140,6 +148,8 @@ class PreAggregator(Step):
 class Rule(Step):
     """The step at the end of a composition."""
 
+    finds_faults: ClassVar[bool] = False
+    """Whether `decide` raises `NotFiniteError` itself, so that no read of the data is spent on looking first."""
     needs_clients: ClassVar[bool] = False
     """Whether vector i has to belong to client i."""
 

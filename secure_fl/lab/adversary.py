@@ -7,7 +7,7 @@ leaves a client may be forged at last. Clients whose updates nobody looks at do 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,17 @@ import numpy as np
 
 from attacks.base import AttackError, Knowledge, UpdateAttack, View
 from attacks.data import DataAttack
-from attacks.registry import DATA_ATTACKS, UPDATE_ATTACKS, build
+from attacks.registry import DATA_ATTACKS, UPDATE_ATTACKS, WIRE_ATTACKS, build
+from attacks.wire import Reply, WireAttack
 from secure_fl.data.source import Labels, Pixels
 from secure_fl.errors import ConfigError
 from secure_fl.lab.data import Shard
-from secure_fl.lab.learner import Vector
 from secure_fl.lab.scenario import Scenario
+from secure_fl.lab.submissions import Matrix, Vector
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["Adversary", "Matrix", "adversary_of"]
+__all__ = ["Adversary", "adversary_of"]
 
-Matrix = np.ndarray[Any, np.dtype[np.float32]]
 _ORDER = ("data", "update", "wire")
 
 
@@ -38,11 +38,12 @@ class Adversary:
     each_batch: bool
     data: DataAttack | None = None
     update: UpdateAttack | None = None
+    wire: WireAttack | None = None
 
     @property
     def trains(self) -> bool:
         """Whether the attackers have to train."""
-        return bool(self.clients) and (self.update is None or self.update.trains or self.data is not None)
+        return bool(self.clients) and (self.update is None or self.update.trains)
 
     @property
     def target(self) -> int | None:
@@ -53,14 +54,15 @@ class Adversary:
         """What `client` trains on: its own shard, poisoned once if it attacks so."""
         if self.data is None or self.each_batch or client not in self.clients:
             return shard
-        return Shard(*self._poison(client, shard.images, shard.labels, self._rng("once", client)))
+        return Shard(*self._poison(self.data, client, shard.images, shard.labels, self._rng("once", client)))
 
     def poison_of(self, client: int, round: int) -> Callable[[Pixels, Labels], tuple[Pixels, Labels]] | None:
         """How `client` changes each batch of a round; None where it does not."""
-        if self.data is None or not self.each_batch or client not in self.clients:
+        attack = self.data
+        if attack is None or not self.each_batch or client not in self.clients:
             return None
         rng = self._rng("batches", client, round)
-        return lambda images, labels: self._poison(client, images, labels, rng)
+        return lambda images, labels: self._poison(attack, client, images, labels, rng)
 
     def mask_of(self, client: int, previous: Vector | None) -> Callable[[Vector], Vector] | None:
         """How `client` changes each of its gradients; None where it does not. previous: the last step, parameters."""
@@ -88,6 +90,28 @@ class Adversary:
         )
         return self.update.craft(view)
 
+    def forged(self, update: Vector, samples: float, client: int, round: int) -> tuple[Vector, float]:
+        """What the coordinator decodes of a client's reply, update (d,) and claimed samples.
+
+        A reply that the guard of a real run would turn away becomes a row of NaN: no rule uses it, and it counts
+        against the f that the rule tolerates.
+        """
+        if self.wire is None:
+            return update, samples
+        reply = Reply(arrays={"update": update}, samples=samples, round=round, spec="")
+        sent = self.wire.forge(reply, earlier=None, rng=self._rng("wire", client, round))
+        if (sent.copies, sent.delay_s, sent.joins, sent.reply.round) != (1, 0.0, 0, round):
+            raise ConfigError(
+                f"`{self.wire.name}` cannot be simulated",
+                why="it is about when, how often or under whose name a reply arrives",
+                fix="run it on a real federation: --grid deployment",
+            )
+        (array,) = sent.reply.arrays.values() if len(sent.reply.arrays) == 1 else (None,)
+        usable = array is not None and array.dtype == np.float32 and array.shape == update.shape
+        if array is None or not usable or sent.reply.spec != "" or not sent.reply.samples >= 0:
+            return np.full_like(update, np.nan), samples
+        return array, sent.reply.samples
+
     def triggered(self, test: Shard) -> Pixels | None:
         """The test images of other classes than the target, with the trigger; None for attacks without one."""
         if self.data is None or self.data.target is None:
@@ -95,12 +119,9 @@ class Adversary:
         return self.data.triggered(test.images[test.labels != self.data.target])
 
     def _poison(
-        self, client: int, images: Pixels, labels: Labels, rng: np.random.Generator
+        self, attack: DataAttack, client: int, images: Pixels, labels: Labels, rng: np.random.Generator
     ) -> tuple[Pixels, Labels]:
-        assert self.data is not None
-        return self.data.poison(
-            images, labels, rng, attacker=self.clients.index(client), attackers=len(self.clients)
-        )
+        return attack.poison(images, labels, rng, attacker=self.clients.index(client), attackers=len(self.clients))
 
     def _rng(self, *purpose: str | int) -> np.random.Generator:
         return np.random.default_rng(derive_seed(self.seed, "attack", *purpose))
@@ -130,9 +151,8 @@ def adversary_of(scenario: Scenario) -> Adversary:
 
 
 def _kind(name: str) -> str:
-    kinds: Sequence[tuple[str, Any]] = (("data", DATA_ATTACKS), ("update", UPDATE_ATTACKS))
-    for kind, known in kinds:
+    for kind, known in zip(_ORDER, (DATA_ATTACKS, UPDATE_ATTACKS, WIRE_ATTACKS), strict=True):
         if name in known:
             return kind
-    known_names = sorted({*DATA_ATTACKS, *UPDATE_ATTACKS})
-    raise ConfigError(f"there is no attack `{name}`", fix=f"choose one of: {', '.join(known_names)}")
+    names = sorted({*DATA_ATTACKS, *UPDATE_ATTACKS, *WIRE_ATTACKS})
+    raise ConfigError(f"there is no attack `{name}`", fix=f"choose one of: {', '.join(names)}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
@@ -39,7 +38,7 @@ class Shard:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def pick(self, indices: npt.ArrayLike) -> Shard:
+    def pick(self, indices: Labels) -> Shard:
         """The images at `indices` (m,), copied."""
         return Shard(self.images[indices], self.labels[indices])
 
@@ -113,7 +112,7 @@ def augment_batch(images: Pixels, how: str, generator: torch.Generator) -> Pixel
     padded[:, _PAD_PX:-_PAD_PX, _PAD_PX:-_PAD_PX] = images
     windows = sliding_window_view(padded, (side, side), axis=(1, 2))  # (B, 9, 9, c, s, s), no copy
     down, right = torch.randint(0, 2 * _PAD_PX + 1, (2, count), generator=generator).numpy()
-    cropped = np.moveaxis(windows[np.arange(count), down, right], 1, -1)
+    cropped: Pixels = np.moveaxis(windows[np.arange(count), down, right], 1, -1)
     mirrored = torch.rand(count, generator=generator).numpy() < 0.5
     cropped[mirrored] = cropped[mirrored, :, ::-1]
     return cropped

@@ -17,25 +17,27 @@ from pathlib import Path
 
 import numpy as np
 
+from attacks.base import AttackError
 from defenses.base import Aggregation, DefenseError
-from secure_fl.lab.adversary import Adversary, Matrix, adversary_of
+from secure_fl.errors import ConfigError
+from secure_fl.lab.adversary import Adversary, adversary_of
 from secure_fl.lab.data import Federation, load_federation
-from secure_fl.lab.learner import Learner, TrainingPlan, Vector
+from secure_fl.lab.learner import Learner, TrainingPlan
 from secure_fl.lab.networks import network_named
 from secure_fl.lab.outcome import Outcome, RoundOutcome
-from secure_fl.lab.rules import Coordinator, Submissions, coordinator_of
+from secure_fl.lab.record import Recorder
+from secure_fl.lab.rules import coordinator_of
 from secure_fl.lab.scenario import Scenario
+from secure_fl.lab.submissions import Coordinator, Matrix, Submissions, Vector
 from secure_fl.training.device import torch_threads
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["simulate"]
+__all__ = ["OnRound", "defense_rng", "learner_of", "simulate", "step_of"]
 
 OnRound = Callable[[RoundOutcome], None]
 
 
-def simulate(
-    scenario: Scenario, *, on_round: OnRound | None = None, updates_to: Path | None = None
-) -> Outcome:
+def simulate(scenario: Scenario, *, on_round: OnRound | None = None, updates_to: Path | None = None) -> Outcome:
     """Run a scenario from its first weights to its last round.
 
     Args:
@@ -49,20 +51,54 @@ def simulate(
     began, cpu = time.perf_counter(), time.process_time()
     with torch_threads(1):
         simulation = _Simulation.of(scenario)
+        recorder = Recorder(updates_to) if updates_to is not None else None
         rounds = []
         for number in range(1, scenario.rounds + 1):
-            rounds.append(simulation.round(number))
+            rounds.append(_carried_out(simulation, number, recorder))
             if on_round is not None:
                 on_round(rounds[-1])
+    attackers = simulation.adversary.clients
     return Outcome(
         digest=scenario.digest(),
         scenario=scenario.manifest(),
         rounds=tuple(rounds),
-        attackers=simulation.adversary.clients,
+        attackers=attackers,
         seconds=time.perf_counter() - began,
         cpu_s=time.process_time() - cpu,
         data=simulation.federation.fingerprint,
+        record=recorder.close(scenario, attackers) if recorder is not None else "",
     )
+
+
+def _carried_out(simulation: _Simulation, number: int, recorder: Recorder | None) -> RoundOutcome:
+    try:
+        return simulation.round(number, recorder)
+    except AttackError as error:  # a trigger larger than the images, say
+        raise ConfigError(error.what, why=error.why, fix=error.fix) from None
+
+
+def learner_of(scenario: Scenario) -> tuple[Learner, Federation]:
+    """The network of a scenario with its first weights, and the data that it learns from; raises as `simulate`."""
+    network = network_named(scenario.model)
+    federation = load_federation(scenario, network)
+    side = federation.test.images.shape[1]
+    module = network.build(federation.classes, side, derive_seed(scenario.seed, "init"))
+    return Learner(module, _plan(scenario, federation)), federation
+
+
+def step_of(coordinator: Coordinator, submissions: Submissions, rng: np.random.Generator) -> Aggregation:
+    """What the coordinator makes of a round; with too few usable rows the round is lost and the model stays."""
+    try:
+        return coordinator.aggregate(submissions, rng)
+    except DefenseError:
+        n, d = submissions.updates.shape
+        lost = np.zeros(n, dtype=np.bool_)
+        return Aggregation(np.zeros(d, dtype=np.float32), np.zeros(n), lost, ~lost)
+
+
+def defense_rng(scenario: Scenario, number: int) -> np.random.Generator:
+    """What a rule that draws draws from in a round; the same in every replay."""
+    return np.random.default_rng(derive_seed(scenario.seed, "defense", number))
 
 
 @dataclass(eq=False)
@@ -79,26 +115,20 @@ class _Simulation:
 
     @classmethod
     def of(cls, scenario: Scenario) -> _Simulation:
-        network, adversary, coordinator = network_named(scenario.model), adversary_of(scenario), coordinator_of(scenario)
-        federation = load_federation(scenario, network)
-        side = federation.test.images.shape[1]
-        module = network.build(federation.classes, side, derive_seed(scenario.seed, "init"))
-        learner = Learner(module, _plan(scenario, federation))
+        adversary, coordinator = adversary_of(scenario), coordinator_of(scenario)
+        learner, federation = learner_of(scenario)
         return cls(scenario, federation, adversary, coordinator, learner, learner.weights())
 
     def __post_init__(self) -> None:
         self.shards = [self.adversary.shard_of(k, shard) for k, shard in enumerate(self.federation.clients)]
         self.triggered = self.adversary.triggered(self.federation.test)
 
-    def round(self, number: int) -> RoundOutcome:
+    def round(self, number: int, recorder: Recorder | None) -> RoundOutcome:
         """Train, attack, aggregate, take the step, and test if it is time."""
         submissions = self._submissions(number)
-        try:
-            found = self.coordinator.aggregate(submissions, self._defense_rng(number))
-        except DefenseError:  # too few usable rows: the round is lost, the model stays
-            n = self.scenario.clients
-            lost = np.zeros(n, dtype=np.bool_)
-            found = Aggregation(np.zeros_like(self.weights), np.zeros(n), lost, ~lost)
+        if recorder is not None:
+            recorder.add(submissions)
+        found = step_of(self.coordinator, submissions, defense_rng(self.scenario, number))
         self.weights = self.weights + found.step
         self.previous = found.step
         return self._outcome(number, found)
@@ -113,7 +143,7 @@ class _Simulation:
                 batches[client] = steps
         submissions = Submissions(
             updates=updates,
-            samples=np.array([len(shard) for shard in self.shards]),
+            samples=np.array([len(shard) for shard in self.shards], dtype=np.float64),
             weights=self.weights,
             batches=batches,
             reference=self._reference(number) if self.coordinator.needs_reference else None,
@@ -148,16 +178,15 @@ class _Simulation:
                 batches=submissions.batches[order],
                 reference=submissions.reference,
             )
-            return self.coordinator.snapshot().aggregate(trial, self._defense_rng(number)).step
+            return step_of(self.coordinator.snapshot(), trial, defense_rng(self.scenario, number)).step
 
-        updates = submissions.updates
+        updates, samples = submissions.updates, submissions.samples
         updates[theirs] = self.adversary.sent(
             updates[theirs], updates[others], previous=self.previous, round=number, defend=defend
         )
+        for client in theirs:
+            updates[client], samples[client] = self.adversary.forged(updates[client], samples[client], client, number)
         return submissions
-
-    def _defense_rng(self, number: int) -> np.random.Generator:
-        return np.random.default_rng(derive_seed(self.scenario.seed, "defense", number))
 
     def _outcome(self, number: int, found: Aggregation) -> RoundOutcome:
         accuracy = loss = success = None

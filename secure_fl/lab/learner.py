@@ -13,20 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secure_fl.data.source import Labels, Pixels
 from secure_fl.lab.data import Shard, augment_batch, to_input
+from secure_fl.lab.submissions import Vector
 from secure_fl.models.rng import seeded_torch
 from secure_fl.training.batches import shuffled_batches
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["Learner", "Tested", "TrainingPlan", "Vector"]
+__all__ = ["Learner", "Tested", "TrainingPlan"]
 
-Vector = npt.NDArray[np.float32]
 _TEST_BATCH = 500
 
 

@@ -8,46 +8,17 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from defenses.base import Aggregation, Defense, DefenseError, Surroundings
 from defenses.registry import build
 from secure_fl.errors import ConfigError
-from secure_fl.lab.adversary import Matrix
-from secure_fl.lab.learner import Vector
+from secure_fl.lab.museum import EXHIBITS
 from secure_fl.lab.scenario import Scenario
+from secure_fl.lab.submissions import Coordinator, Submissions
 
-__all__ = ["Coordinator", "Submissions", "coordinator_of"]
-
-
-@dataclass(frozen=True, eq=False)
-class Submissions:
-    """All that reaches the coordinator in a round.
-
-    updates: (n, d); samples: (n,) images of each client; weights: (d,) the global model that the updates start from;
-    batches: (n, b) what a BatchNorm network's b counters say after training; reference: (d,) the coordinator's own update.
-    """
-
-    updates: Matrix
-    samples: npt.NDArray[np.int64]
-    weights: Vector
-    batches: npt.NDArray[np.int64]
-    reference: Vector | None
-
-
-class Coordinator(Protocol):
-    """Turns the submissions of one round into a step; may remember earlier rounds."""
-
-    needs_reference: bool
-
-    def aggregate(self, submissions: Submissions, rng: np.random.Generator) -> Aggregation:
-        """The step of a round; raises DefenseError when too few rows are usable."""
-
-    def snapshot(self) -> Coordinator:
-        """A copy whose aggregations leave this one as it is: what an adversary experiments with."""
+__all__ = ["coordinator_of"]
 
 
 @dataclass(eq=False)
@@ -78,7 +49,11 @@ def coordinator_of(scenario: Scenario) -> Coordinator:
     Raises:
         ConfigError: there is no such defense, or it cannot tolerate `byzantine` of `clients`.
     """
-    steps = scenario.defense_steps
+    steps, by_samples = scenario.defense_steps, scenario.weighting == "samples"
+    if steps == (("fedavg", {}),):  # what a real run does without a defense
+        steps, by_samples = (("mean", {}),), True
+    if len(steps) == 1 and steps[0][0] in EXHIBITS:
+        return EXHIBITS[steps[0][0]](scenario.clients, scenario.byzantine)
     needs_reference = steps[-1][0] == "fltrust"
     if needs_reference and scenario.root_samples == 0:
         raise ConfigError("`defense` is fltrust but `root-samples` is 0", fix="give root-samples=100")
@@ -86,4 +61,4 @@ def coordinator_of(scenario: Scenario) -> Coordinator:
         defense = build(steps, n=scenario.clients, f=scenario.byzantine)
     except DefenseError as error:
         raise ConfigError(error.what, why=error.why, fix=error.fix) from None
-    return _Ruled(defense, scenario.weighting == "samples", needs_reference)
+    return _Ruled(defense, by_samples, needs_reference)
