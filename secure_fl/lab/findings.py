@@ -8,10 +8,11 @@ guessing, 1 is what the undefended model reaches where nobody attacks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from statistics import fmean
+from typing import Any
 
 from secure_fl.lab.comparison import CLEAN, UNDEFENDED, Comparison, Setting
 from secure_fl.lab.measures import Damage, Measures, damage
@@ -81,6 +82,10 @@ class Worst:
     def grade(self) -> Grade | None:
         """As that of an entry."""
         return _grade(self.kept)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {**asdict(self), "grade": self.grade}
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 def _worst(panel: Panel) -> list[dict[str, Any]]:
     where = {"byzantine": panel.byzantine, "alpha": panel.alpha}
-    return [
-        {**where, "defense": defense, **asdict(worst), "grade": worst.grade} for defense, worst in panel.worst.items()
-    ]
+    return [{**where, "defense": defense, **worst.to_mapping()} for defense, worst in panel.worst.items()]
 
 
 def _curve(curve: Curve) -> dict[str, Any]:
@@ -121,7 +119,7 @@ def _table(findings: Findings, panel: Panel) -> str:
         )
         for defense in findings.defenses
     ]
-    title = panel_name(panel.byzantine, findings.comparison.base.clients, panel.alpha)
+    title = panel_name(findings.comparison, panel.byzantine, panel.alpha)
     return "\n".join(
         [
             f"% {title}; accuracy in percent, mean over {seeds} seeds [95 % percentile bootstrap interval]",

@@ -51,7 +51,7 @@ def test_table(findings: Findings) -> Markup:
         if entry.versus is None:
             continue
         at, found = entry.setting, entry.versus
-        where = panel_name(at.byzantine, findings.comparison.base.clients, at.alpha)
+        where = panel_name(findings.comparison, at.byzantine, at.alpha)
         low, high = found.difference.low, found.difference.high
         ends = "" if low is None or high is None else f"{points(low)} to {points(high)}"
         cells = (where, attack_name(at.attack), at.defense, points(found.difference.mean), ends)

@@ -16,8 +16,8 @@ from secure_fl.lab.report.curves import curve_charts
 from secure_fl.lab.report.markup import Markup, element, joined
 from secure_fl.lab.report.methods import fault_list, limits, methods, test_table
 from secure_fl.lab.report.palette import heat_css, level
-from secure_fl.lab.report.tables import MARKS, accuracy_table, damage_table, selection_table, success_table
-from secure_fl.lab.report.words import attack_name, defense_name, interval, panel_name, percent
+from secure_fl.lab.report.tables import accuracy_table, damage_table, selection_table, success_table
+from secure_fl.lab.report.words import MARKS, attack_name, defense_name, interval, panel_name, percent
 from secure_fl.lab.results import CellState, Results
 from secure_fl.lab.statistics import Estimate
 
@@ -120,7 +120,7 @@ def _panel(findings: Findings, panel: Panel) -> list[Markup]:
     success = success_table(findings, panel)
     return [
         _tiles(findings, panel),
-        _legend(),
+        *([_legend()] if panel is findings.panels[0] else []),
         accuracy_table(findings, panel),
         *([success] if success else []),
         _folded("Damage to single classes", damage_table(findings, panel)),
@@ -199,7 +199,7 @@ def _folded(title: str, content: Markup) -> Markup:
 
 
 def _panel_name(findings: Findings, panel: Panel) -> str:
-    return panel_name(panel.byzantine, findings.comparison.base.clients, panel.alpha)
+    return panel_name(findings.comparison, panel.byzantine, panel.alpha)
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:

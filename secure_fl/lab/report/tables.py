@@ -12,11 +12,10 @@ from secure_fl.lab.comparison import CLEAN, UNDEFENDED
 from secure_fl.lab.findings import Entry, Findings, Grade, Panel, Worst
 from secure_fl.lab.report.markup import Markup, element, joined
 from secure_fl.lab.report.palette import level
-from secure_fl.lab.report.words import attack_name, defense_name, gap, interval, percent, points, share
+from secure_fl.lab.report.words import MARKS, attack_name, defense_name, gap, interval, percent, points, share
 
 __all__ = ["accuracy_table", "damage_table", "heat_table", "selection_table", "success_table"]
 
-MARKS = {Grade.HOLDS: "✓", Grade.DAMAGED: "~", Grade.BROKEN: "✕"}
 Draw = Callable[[Entry], Markup]
 
 

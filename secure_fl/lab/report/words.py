@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from secure_fl.lab.findings import Entry
+from secure_fl.lab.comparison import Comparison
+from secure_fl.lab.findings import Entry, Grade, Worst
 from secure_fl.lab.statistics import Breakdown, Estimate
 
 __all__ = [
+    "MARKS",
     "attack_name",
     "breakdown_words",
     "defense_name",
+    "entry_words",
     "gap",
     "interval",
     "p_value",
@@ -16,7 +19,10 @@ __all__ = [
     "percent",
     "points",
     "share",
+    "worst_words",
 ]
+
+MARKS = {Grade.HOLDS: "✓", Grade.DAMAGED: "~", Grade.BROKEN: "✕"}
 
 
 def attack_name(attack: str | None) -> str:
@@ -29,9 +35,24 @@ def defense_name(defense: str) -> str:
     return "no defense (mean)" if defense == "mean" else defense
 
 
-def panel_name(byzantine: int, clients: int, alpha: float) -> str:
-    """`f = 2 of 10, α = 0.5`."""
-    return f"f = {byzantine} of {clients}, α = {alpha:g}"
+def panel_name(comparison: Comparison, byzantine: int, alpha: float) -> str:
+    """`f = 2 of 10, α = 0.5`; where α plays no part, the partition in its place."""
+    base = comparison.base
+    images = f"α = {alpha:g}" if base.partition == "dirichlet" else base.partition
+    return f"f = {byzantine} of {base.clients}, {images}"
+
+
+def entry_words(entry: Entry, seeds: int) -> str:
+    """`✓ 94.1`, or why there is no mean."""
+    return gap(entry, seeds) if entry.accuracy is None else f"{_mark(entry.grade)}{percent(entry.accuracy.mean)}"
+
+
+def worst_words(worst: Worst | None) -> str:
+    """`✕ 10.2`; with `≤` where attacks are missing."""
+    if worst is None:
+        return "–"
+    bound = "" if worst.counted == worst.attacks else "≤ "
+    return f"{_mark(worst.grade)}{bound}{percent(worst.accuracy.mean)}"
 
 
 def percent(value: float) -> str:
@@ -82,3 +103,7 @@ def breakdown_words(found: Breakdown | None, tried: int) -> str:
             return f"no breakdown up to f = {held}" if held == tried else f"measured to f = {held}, no breakdown"
         case Breakdown(holds=held, breaks=at):
             return f"breaks between f = {held} and {at}"
+
+
+def _mark(grade: Grade | None) -> str:
+    return f"{MARKS[grade]} " if grade else ""
