@@ -160,10 +160,10 @@ def _simulate(place: Workplace, waiting: Sequence[Cell], workers: int) -> bool:
     say.note(f"{count(len(place.possible), 'simulation')}{have}; {processes}; {shown_path(place.folder)}/")
     if not waiting:
         return False
-    view, screen = SweepView(waiting, began=time.monotonic()), _screen()
+    view, screen = SweepView(waiting), _screen()
 
     def on_event(event: dict[str, Any]) -> None:
-        view.apply(event)
+        view.apply(event, now=time.monotonic())
         screen.show(event, view)
 
     try:

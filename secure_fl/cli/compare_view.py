@@ -42,10 +42,13 @@ class Running:
 
 @dataclass
 class SweepView:
-    """What is known of a sweep over `cells` that began at `began`; `apply` takes one event after the other."""
+    """What is known of a sweep over `cells`; `apply` takes one event after the other.
+
+    began: when the first cell was started, on any steady clock; the workers' own start does not count.
+    """
 
     cells: Sequence[Cell]
-    began: float
+    began: float | None = None
     running: dict[int, Running] = field(default_factory=dict)
     done: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: list[tuple[Cell, str]] = field(default_factory=list)
@@ -53,9 +56,10 @@ class SweepView:
     finished_rounds: int = 0
     stopping: bool = False
 
-    def apply(self, event: dict[str, Any]) -> None:
+    def apply(self, event: dict[str, Any], *, now: float) -> None:
         """Take in one event of `sweep`."""
         cell, worker = event["cell"], event["worker"]
+        self.began = now if self.began is None else self.began
         match event["event"]:
             case "started":
                 self.running[worker] = Running(cell)
@@ -75,7 +79,7 @@ class SweepView:
         """By rounds, at the pace so far; None before the first round is done."""
         done = self.finished_rounds + sum(each.round for each in self.running.values())
         total = sum(cell.scenario.rounds for cell in self.cells)
-        return (now - self.began) * (total - done) / done if done else None
+        return (now - self.began) * (total - done) / done if done and self.began is not None else None
 
 
 class Screen(Protocol):
@@ -157,7 +161,7 @@ def draw(view: SweepView, *, now: float, width: int) -> RenderableType:
     from rich.table import Table
 
     left = view.seconds_left(now)
-    words = f"{view.finished}/{len(view.cells)}  {duration(now - view.began)}"
+    words = f"{view.finished}/{len(view.cells)}  {duration(now - (now if view.began is None else view.began))}"
     words += f", about {duration(left)} left" if left else ""
     words += ", finishing what runs" if view.stopping else ""
     bar = Table.grid(padding=(0, 2, 0, 0))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from html import escape
 
-__all__ = ["Markup", "element", "joined"]
+__all__ = ["Markup", "breakable", "element", "joined"]
 
-_VOID = frozenset({"meta", "br", "path", "line", "circle", "rect"})
+_VOID = frozenset({"meta", "path", "circle"})
+_JOINT = re.compile(r"(?<=[_+,=])(?=\w)|(?<=\w\()")
 
 
 class Markup(str):
@@ -27,3 +29,8 @@ def element(name: str, attributes: Mapping[str, object] | None = None, *children
 def joined(*children: str) -> Markup:
     """The children one after the other, escaped unless they are markup."""
     return Markup("".join(each if isinstance(each, Markup) else escape(each) for each in children))
+
+
+def breakable(name: str) -> Markup:
+    """A name such as `nnm+trimmed_mean` that may be broken over lines at its joints, and nowhere else."""
+    return Markup("<wbr/>".join(escape(part) for part in _JOINT.split(name)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from secure_fl.lab.findings import BROKEN, KEEPS, Findings
 from secure_fl.lab.report.markup import Markup, element, joined
+from secure_fl.lab.report.tables import TRIGGERED, captioned
 from secure_fl.lab.report.words import attack_name, p_value, panel_name, percent, points
 from secure_fl.lab.results import CellState, Results
 from secure_fl.lab.statistics import COVERAGE, least_p, pairs_needed
@@ -60,14 +61,7 @@ def test_table(findings: Findings) -> Markup:
         )
     header = element("tr", None, *(element("th", {"scope": "col"}, name) for name in head))
     caption = "Accuracy minus that of plain averaging under the same attack, paired by seed, in percentage points"
-    table = element(
-        "table",
-        {"class": "list"},
-        element("caption", None, caption),
-        element("thead", None, header),
-        element("tbody", None, *rows),
-    )
-    return element("div", {"class": "scroll", "role": "region", "tabindex": 0, "aria-label": caption}, table)
+    return captioned(caption, "list", header, rows)
 
 
 def fault_list(results: Results) -> Markup:
@@ -128,7 +122,9 @@ def _rules(results: Results) -> dict[str, list[str]]:
         "Reading": [
             f"An accuracy is judged on a scale from guessing ({percent(findings.chance)} %) to the undefended model "
             f"where nobody attacks. A defense holds (✓) from {100 * KEEPS:.0f} % of that gain, is damaged (~) below, "
-            f"and broken (✕) under {100 * BROKEN:.0f} %. Defenses are sorted by their worst case, mean over settings."
+            f"and broken (✕) under {100 * BROKEN:.0f} %. Defenses are sorted by their worst case, mean over settings. "
+            f"A flag (⚑) says that the trigger of a backdoor works on {100 * TRIGGERED:.0f} % of the images or more: "
+            "such a model is lost, however accurate it is."
         ],
         "Final model": ["All measures are of the model after the last round. No round is picked."],
         "Intervals": [

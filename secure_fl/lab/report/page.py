@@ -16,7 +16,7 @@ from secure_fl.lab.report.curves import curve_charts
 from secure_fl.lab.report.markup import Markup, element, joined
 from secure_fl.lab.report.methods import fault_list, limits, methods, test_table
 from secure_fl.lab.report.palette import heat_css, level
-from secure_fl.lab.report.tables import accuracy_table, damage_table, selection_table, success_table
+from secure_fl.lab.report.tables import accuracy_table, damage_table, flags, selection_table, success_table
 from secure_fl.lab.report.words import MARKS, attack_name, defense_name, interval, panel_name, percent
 from secure_fl.lab.results import CellState, Results
 from secure_fl.lab.statistics import Estimate
@@ -143,7 +143,7 @@ def _tiles(findings: Findings, panel: Panel) -> Markup:
         found = complete[best]
         near = sum(_overlap(found.accuracy, other.accuracy) for name, other in complete.items() if name != best)
         tied = f"; the intervals of {near} more overlap" if near else ""
-        words = f"{defense_name(best)}, worst: {attack_name(found.attack)}{tied}"
+        words = ", ".join([f"{defense_name(best)}, worst: {attack_name(found.attack)}{tied}", *flags(panel, best)])
         tiles.append(_tile("best worst case of a defense", found.accuracy, words, found))
     return element("div", {"class": "tiles"}, *tiles)
 
@@ -169,6 +169,7 @@ def _legend() -> Markup:
         for (grade, words), shade in zip(_LEGEND.items(), (10, 7, 1), strict=True)
     ]
     hatch = element("span", {"class": "swatch partial", "aria-hidden": "true"})
+    items.append(element("li", None, element("span", {"aria-hidden": "true"}, "⚑"), "the backdoor's trigger works"))
     items.append(element("li", None, hatch, "seeds missing: single values, no mean"))
     return element("ul", {"class": "legend", "aria-label": "Signs"}, *items)
 

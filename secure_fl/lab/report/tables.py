@@ -10,30 +10,48 @@ from collections.abc import Callable, Sequence
 
 from secure_fl.lab.comparison import CLEAN, UNDEFENDED
 from secure_fl.lab.findings import Entry, Findings, Grade, Panel, Worst
-from secure_fl.lab.report.markup import Markup, element, joined
+from secure_fl.lab.report.markup import Markup, breakable, element, joined
 from secure_fl.lab.report.palette import level
 from secure_fl.lab.report.words import MARKS, attack_name, defense_name, gap, interval, percent, points, share
 
-__all__ = ["accuracy_table", "damage_table", "heat_table", "selection_table", "success_table"]
+__all__ = [
+    "TRIGGERED",
+    "accuracy_table",
+    "captioned",
+    "damage_table",
+    "flags",
+    "heat_table",
+    "selection_table",
+    "success_table",
+]
 
 Draw = Callable[[Entry], Markup]
+TRIGGERED = 0.5  # attack success from which on an accuracy is flagged
 
 
 def accuracy_table(findings: Findings, panel: Panel) -> Markup:
-    """Accuracy in percent with its interval, and the worst case over the attacks."""
+    """Accuracy in percent with its interval, and the worst case over the attacks; flags where a trigger works."""
     seeds = len(findings.comparison.seeds)
 
     def cell(entry: Entry) -> Markup:
         if entry.accuracy is None:
             return _gap(entry, seeds, [percent(each.accuracy) for each in entry.measured.values()])
-        return _value(entry.kept, entry.grade, percent(entry.accuracy.mean), interval(entry.accuracy))
+        lines = [interval(entry.accuracy), _flag(entry)]
+        return _value(entry.kept, entry.grade, percent(entry.accuracy.mean), *lines)
 
-    def last(defense: str) -> Markup:
-        worst = panel.worst.get(defense)
-        return _empty("–", "not measured", "worst") if worst is None else _worst(worst)
+    def worst(defense: str) -> Markup:
+        if (found := panel.worst.get(defense)) is None:
+            return _empty("–", "not measured", "worst")
+        return _worst(found, flags(panel, defense))
 
     caption = "Accuracy on the test images, in percent; mean over the seeds, with its 95 % interval below"
-    return heat_table(findings, panel, findings.comparison.attacks, caption, cell, last)
+    return heat_table(findings, panel, findings.comparison.attacks, caption, cell, worst)
+
+
+def flags(panel: Panel, defense: str) -> list[str]:
+    """The attacks whose trigger works against a defense, each as `⚑ backdoor_patch 84.6 %`."""
+    found = (_flag(entry, attack) for (of, attack), entry in panel.entries.items() if of == defense)
+    return [each for each in found if each]
 
 
 def success_table(findings: Findings, panel: Panel) -> Markup | None:
@@ -99,34 +117,50 @@ def heat_table(
     attacks: Sequence[str],
     caption: str,
     cell: Draw,
-    last: Callable[[str], Markup] | None = None,
+    worst: Callable[[str], Markup] | None = None,
 ) -> Markup:
-    """Defenses in the findings' order, one column an attack, and perhaps one more."""
-    heads = [element("th", {"scope": "col", "class": _column(attack)}, attack_name(attack)) for attack in attacks]
-    more = [element("th", {"scope": "col", "class": "worst"}, "worst case")] if last else []
+    """Defenses in the findings' order, one column an attack; the worst case, if there is one, before the attacks."""
+    clean = [attack for attack in attacks if attack == CLEAN]
+    hostile = [attack for attack in attacks if attack != CLEAN]
+    heads = [_head(attack_name(attack), "clean") for attack in clean]
+    heads += [_head("worst case", "worst")] if worst else []
+    heads += [_head(attack, "attack") for attack in hostile]
     rows = [
         element(
             "tr",
             {"class": "none"} if defense == UNDEFENDED else None,
-            element("th", {"scope": "row"}, defense_name(defense)),
-            *(cell(panel.entries[defense, attack]) for attack in attacks),
-            *([last(defense)] if last else []),
+            element("th", {"scope": "row"}, breakable(defense_name(defense))),
+            *(cell(panel.entries[defense, attack]) for attack in clean),
+            *([worst(defense)] if worst else []),
+            *(cell(panel.entries[defense, attack]) for attack in hostile),
         )
         for defense in findings.defenses
     ]
-    corner = element("th", {"scope": "col", "class": "corner"}, "defense")
+    head = element("tr", None, _head("defense", "corner"), *heads)
+    return captioned(caption, "heat", head, rows)
+
+
+def captioned(caption: str, kind: str, head: Markup, rows: Sequence[Markup]) -> Markup:
+    """A table that scrolls inside itself, under a caption that does not."""
     table = element(
         "table",
-        {"class": "heat"},
-        element("caption", None, caption),
-        element("thead", None, element("tr", None, corner, *heads, *more)),
+        {"class": kind, "aria-label": caption},
+        element("thead", None, head),
         element("tbody", None, *rows),
     )
-    return element("div", {"class": "scroll", "role": "region", "tabindex": 0, "aria-label": caption}, table)
+    scrolling = element("div", {"class": "scroll", "role": "region", "tabindex": 0, "aria-label": caption}, table)
+    return element("div", {"class": "table"}, element("p", {"class": "caption"}, caption), scrolling)
 
 
-def _column(attack: str) -> str:
-    return "clean" if attack == CLEAN else "attack"
+def _head(name: str, kind: str) -> Markup:
+    return element("th", {"scope": "col", "class": kind}, breakable(name))
+
+
+def _flag(entry: Entry, attack: str = "") -> str:
+    """`⚑ 84.6` where the trigger works more often than not, whatever the accuracy says."""
+    if entry.success is None or entry.success.mean < TRIGGERED:
+        return ""
+    return f"⚑ {attack or 'trigger works'} {percent(entry.success.mean)}\N{NO-BREAK SPACE}%"
 
 
 def _value(kept: float | None, grade: Grade | None, text: str, *below: str, kind: str = "") -> Markup:
@@ -134,12 +168,12 @@ def _value(kept: float | None, grade: Grade | None, text: str, *below: str, kind
     color = "plain" if kept is None else f"h{level(kept)}"
     sign = element("span", {"class": "mark", "aria-hidden": "true"}, MARKS[grade]) if grade else ""
     spoken = element("span", {"class": "spoken"}, f" {grade.value}") if grade else ""
-    small = [element("small", None, line) for line in below if line]
+    small = [element("small", None, breakable(line)) for line in below if line]
     return element("td", {"class": f"{color} {kind}".strip()}, sign, text, spoken, *small)
 
 
-def _worst(worst: Worst) -> Markup:
-    lines = [interval(worst.accuracy), attack_name(worst.attack)]
+def _worst(worst: Worst, flagged: Sequence[str]) -> Markup:
+    lines = [interval(worst.accuracy), attack_name(worst.attack), *flagged]
     if worst.counted == worst.attacks:
         return _value(worst.kept, worst.grade, percent(worst.accuracy.mean), *lines, kind="worst")
     lines.append(f"only {worst.counted} of {worst.attacks} attacks")
