@@ -33,6 +33,7 @@ class Reason(StrEnum):
     STALE_ROUND = "stale-round"
     SAMPLE_COUNT = "sample-count"
     NORM_CAP = "norm-cap"
+    TOO_LARGE = "too-large"
     BAD_SIGNATURE = "bad-signature"
     MALFORMED = "malformed"
     SITE_ERROR = "site-error"

@@ -15,7 +15,10 @@ from collections.abc import Sequence
 
 from secure_fl.errors import ConfigError
 
-__all__ = ["Step", "parse", "spell"]
+__all__ = ["FEDAVG", "Step", "parse", "spell"]
+
+# The word for no defense: the mean, weighted by sample counts. No registry knows it.
+FEDAVG = "fedavg"
 
 Step = tuple[str, dict[str, float]]
 

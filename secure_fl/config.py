@@ -17,13 +17,17 @@ from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, NoReturn
 
+from secure_fl.compositions import FEDAVG
 from secure_fl.errors import ConfigError
 
 __all__ = ["GROUPS", "RunConfig", "Scalar", "flower_defaults", "key_of", "setting_fields"]
 
 Scalar = bool | int | float | str
 
-GROUPS = ("data", "model", "training", "privacy", "federation", "run")
+# What `quorum` is where it is not set.
+_QUORUM = 0.6
+
+GROUPS = ("data", "model", "training", "privacy", "defense", "federation", "run")
 
 
 def setting(
@@ -141,6 +145,21 @@ class RunConfig:
         False, "draw privacy's randomness from `seed`: repeatable, and not private", "privacy"
     )
 
+    # defense
+    defense: str = setting(
+        FEDAVG,
+        "how updates are combined: fedavg, or a robust rule after any pre-aggregators, e.g. nnm+trimmed_mean",
+        "defense",
+    )
+    byzantine: int = setting(0, "how many of the sites the rule assumes to be hostile (f)", "defense", low=0)
+    root_samples: int = setting(
+        0, "test images that the coordinator trains on instead of testing (defense fltrust)", "defense", low=0
+    )
+    attack: str = setting(
+        "", "simulated attack, e.g. alie or backdoor_patch; kinds on the wire can be joined by +", "defense"
+    )
+    attackers: int = setting(0, "how many sites (the last ones) carry the attack out", "defense", low=0)
+
     # federation
     grid: str = setting(
         "deployment",
@@ -155,7 +174,13 @@ class RunConfig:
         "federation",
         low=0,
     )
-    quorum: float = setting(0.6, "share of sites whose replies a round needs", "federation", low=0.01, high=1.0)
+    quorum: float = setting(
+        0.0,
+        "share of sites whose replies a round needs; 0: 0.6, or more if the defense does",
+        "federation",
+        low=0.0,
+        high=1.0,
+    )
     round_timeout_s: float = setting(
         900.0, "longest that a round waits for its sites", "federation", low=1.0, high=86400.0, unit="s"
     )
@@ -187,7 +212,18 @@ class RunConfig:
     @property
     def quorum_sites(self) -> int:
         """Number of usable replies that a round needs: ceil(quorum · sites), at least one."""
-        return max(1, math.ceil(self.quorum * self.sites - 1e-9))
+        share = self.quorum or _QUORUM
+        chosen = max(1, math.ceil(share * self.sites - 1e-9))
+        return chosen if self.quorum else max(chosen, self._fewest_replies)
+
+    @property
+    def _fewest_replies(self) -> int:
+        """The least number of updates that the defense can work with."""
+        if self.defense == FEDAVG:
+            return 1
+        from secure_fl.adversity import fewest_replies  # numpy: not for a command line that only prints its help
+
+        return fewest_replies(self.defense, sites=self.sites, byzantine=self.byzantine)
 
     @property
     def dp_at_sites(self) -> bool:
@@ -353,3 +389,7 @@ def _refuse_contradictions(config: RunConfig) -> None:
                 raise ConfigError(f"`{key}` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")
         if config.insecure_test_rng:
             raise ConfigError("`insecure-test-rng` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")
+    if config.defense != FEDAVG or config.byzantine or config.root_samples or config.attack or config.attackers:
+        from secure_fl.adversity import refuse_adversity
+
+        refuse_adversity(config)

@@ -22,7 +22,7 @@ PACKAGES = {
 }
 
 # The storeys inside secure_fl: each part may import those named, and what stands under every part.
-_GROUND = {"", "errors", "compositions", "config"}  # "" is the package itself, which holds the version
+_GROUND = {"", "errors", "compositions", "adversity", "config"}  # "" is the package itself, which holds the version
 _RUNS = _GROUND | {"config_sources"}
 _LEARNING = _GROUND | {"data", "models", "privacy", "training"}
 _APP = _LEARNING | _RUNS | {"runs"}
@@ -30,7 +30,8 @@ PARTS = {
     "": set[str](),
     "errors": set[str](),
     "compositions": {"errors"},
-    "config": {"compositions", "errors"},
+    "adversity": {"errors", "compositions"},
+    "config": {"errors", "compositions", "adversity"},
     "config_sources": _GROUND,
     "data": _GROUND,
     "models": _GROUND,

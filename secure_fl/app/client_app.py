@@ -11,16 +11,21 @@ coordinator; `dataset`, `data-dir` and `weights` there override what the coordin
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import nn
 
+from secure_fl.adversity import Space
+from secure_fl.app.adversary import Adversary, Metrics, moment_of, posting_name
+from secure_fl.app.board import Board
+from secure_fl.app.forgery import Honest, forged_reply
 from secure_fl.app.identity import SiteSigner, join_statement, update_statement, vector_sha256
 from secure_fl.app.messages import (
     Introduction,
@@ -44,18 +49,25 @@ from secure_fl.training.seeds import derive_seed
 
 __all__ = ["app"]
 
+Vector = np.ndarray[Any, Any]
+
 app = ClientApp()
 
 
 @dataclass(frozen=True)
 class _Site:
-    """Who we are, from the node config: index, name, signer, and the settings that are ours to decide."""
+    """Who we are, from the node config: index, name, signer, and the settings that are ours to decide.
+
+    `board`, `adversary`: of a simulated attack only, and only where whoever started this site configured them.
+    """
 
     index: int
     name: str
     signer: SiteSigner | None
     own: tuple[tuple[str, str], ...]
     privacy: SitePrivacy
+    board: Board | None
+    adversary: Adversary | None
 
     @classmethod
     def of(cls, context: Context) -> _Site:
@@ -71,6 +83,8 @@ class _Site:
             signer=SiteSigner.from_file(Path(str(key))) if key else None,
             own=own,
             privacy=SitePrivacy.of(node),
+            board=Board.of(node),
+            adversary=Adversary.of(node),
         )
 
     def settings(self, config: RunConfig) -> RunConfig:
@@ -105,11 +119,17 @@ def train(message: Message, context: Context) -> Message:
     site, order = _Site.of(context), read_order(message)
     config = site.settings(order.config)
     configure_torch(config.threads, config.device)
-    data = _data(config, site.index)
-    model = _model_for(order, config, data)
-    metrics = _train(model, order, config, data, site)
-    update = flatten(model) - order.model
-    samples = len(data.train.labels)
+    update, metrics = _contribution(order, config, site)
+    samples = len(_data(config, site.index).train.labels)
+    if not config.dp_at_sites:  # under DP-SGD they would tell how many images its steps have drawn
+        metrics |= {
+            "compute-s": time.perf_counter() - started,
+            "cpu-s": time.process_time() - cpu_started,
+            "memory-bytes": psutil.Process().memory_info().rss,
+        }
+    if site.adversary is not None and site.adversary.space is Space.WIRE:
+        honest = Honest(site.name, samples, update, metrics, site.sign)
+        return forged_reply(message, context, order, site.adversary, honest, seed=config.seed)
     statement = update_statement(
         run=order.run,
         round=order.round,
@@ -118,12 +138,6 @@ def train(message: Message, context: Context) -> Message:
         model_sha256=order.model_sha256,
         update_sha256=vector_sha256(update),
     )
-    if not config.dp_at_sites:  # under DP-SGD they would tell how many images its steps have drawn
-        metrics |= {
-            "compute-s": time.perf_counter() - started,
-            "cpu-s": time.process_time() - cpu_started,
-            "memory-bytes": psutil.Process().memory_info().rss,
-        }
     return update_reply(
         message,
         order,
@@ -133,6 +147,25 @@ def train(message: Message, context: Context) -> Message:
         metrics=metrics,
         signature=site.sign(statement),
     )
+
+
+def _contribution(order: Order, config: RunConfig, site: _Site) -> tuple[Vector, Metrics]:
+    """What our images make of the model; or, at a simulated attacker, what it makes of that."""
+
+    def trained(index: int) -> tuple[Vector, Metrics]:
+        data = _data(config, index)
+        if site.adversary is not None:
+            data = site.adversary.poisoned(data, config, index)
+        model = _model_for(order, config, data)
+        metrics = _train(model, order, config, data, replace(site, index=index))
+        return flatten(model) - order.model, metrics
+
+    if site.adversary is not None:
+        return site.adversary.contribution(order, config, trained)
+    update, metrics = trained(site.index)
+    if site.board is not None:
+        site.board.post(posting_name(site.index), moment_of(order), update)
+    return update, metrics
 
 
 def _train(model: nn.Module, order: Order, config: RunConfig, data: SiteData, site: _Site) -> dict[str, Any]:
@@ -145,7 +178,9 @@ def _train(model: nn.Module, order: Order, config: RunConfig, data: SiteData, si
         train_privately(model, data.train, data.normalisation, PrivateSettings.of(config), seed=seed, randomness=seeded)
         return {"steps": config.dp_steps, "dp-epsilon": cost.value}
     received = _validate(model, data, config)
-    trained = train_locally(model, data.train, data.normalisation, TrainSettings.of(config), seed=seed)
+    settings = TrainSettings.of(config)
+    adjust = site.adversary.adjustment(order) if site.adversary is not None else None
+    trained = train_locally(model, data.train, data.normalisation, settings, seed=seed, adjust=adjust)
     local = _validate(model, data, config)
     metrics: dict[str, Any] = {
         "train-loss": trained.loss,

@@ -17,7 +17,16 @@ from flwr.serverapp import Grid
 
 from defenses.guard import Refusal, UpdateRules
 from secure_fl.app.membership import EventSink, Member, Membership
-from secure_fl.app.messages import Order, Update, order_message, over_budget, payload_bytes, read_metrics, read_update
+from secure_fl.app.messages import (
+    Order,
+    Update,
+    order_message,
+    over_budget,
+    payload_bytes,
+    read_metrics,
+    read_update,
+    unreadable,
+)
 
 __all__ = ["Collector", "RoundReplies", "weight_of"]
 
@@ -151,10 +160,14 @@ class Collector:
 
     def _judge(self, reply: Message, sent: _Sent, order: Order, rules: UpdateRules, replies: RoundReplies) -> None:
         name = sent.member.name
+        judged: Update | Refusal | None
         if reply.has_error() and reply.error.code in _UNREACHABLE_CODES:
+            judged = unreadable(reply)
+        else:
+            judged = read_update(reply, order, sent.member.entry, rules=rules, sample_cap=order.config.sample_cap)
+        if judged is None:
             self._events.append("reply-missing", round=order.round, site=name, reason="unreachable")
             return
-        judged = read_update(reply, order, sent.member.entry, rules=rules, sample_cap=order.config.sample_cap)
         if isinstance(judged, Refusal):
             if over_budget(judged):
                 replies.over_budget[name] = judged.detail

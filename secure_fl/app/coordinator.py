@@ -19,62 +19,26 @@ from typing import Any
 
 import numpy as np
 from flwr.serverapp import Grid
-from torch import nn
 
 from defenses.guard import UpdateRules, l2_norm
+from secure_fl.app.bench import Bench
+from secure_fl.app.casting import card_mark, simulation
 from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector, RoundReplies, weight_of
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
 from secure_fl.app.messages import Order
-from secure_fl.app.strategy import Aggregator
-from secure_fl.config import RunConfig
-from secure_fl.data import ImageSet, Normalisation, describe_data, load_test
+from secure_fl.app.strategy import Aggregator, Combination, Offer
+from secure_fl.data import describe_data
 from secure_fl.errors import BudgetError, QuorumError, SecureFLError
-from secure_fl.models import (
-    ModelCard,
-    ModelSpec,
-    VectorSpec,
-    fingerprint,
-    flatten,
-    initial_model,
-    save_model,
-    unflatten,
-)
+from secure_fl.models import ModelCard, fingerprint, flatten, save_model, unflatten
 from secure_fl.privacy.regime import planned, promise
 from secure_fl.runs import RunRecord
-from secure_fl.training.device import configure_torch, torch_threads
-from secure_fl.training.evaluation import Evaluation, evaluate
+from secure_fl.training.evaluation import Evaluation
 
 __all__ = ["coordinate"]
 
 Vector = np.ndarray[Any, Any]
-
-
-@dataclass
-class _Bench:
-    """The coordinator's own model and test images."""
-
-    model: nn.Module
-    spec: ModelSpec
-    vector_spec: VectorSpec
-    test: ImageSet
-    normalisation: Normalisation
-    device: str
-    threads: int
-
-    @classmethod
-    def of(cls, config: RunConfig) -> _Bench:
-        configure_torch(config.threads, config.device)
-        test, normalisation = load_test(config)
-        spec = ModelSpec.of(config, classes=len(test.classes), image_size_px=test.images.shape[1])
-        model = initial_model(config, spec)
-        return cls(model, spec, VectorSpec.of(model), test, normalisation, config.device, config.threads)
-
-    def measure(self, vector: Vector) -> Evaluation:
-        unflatten(vector, self.model)
-        with torch_threads(self.threads):
-            return evaluate(self.model, self.test, self.normalisation, device=self.device)
 
 
 @dataclass
@@ -87,7 +51,7 @@ class _Round:
     number: int
     vector: Vector
     replies: RoundReplies = field(default_factory=RoundReplies)
-    step: Vector | None = None
+    combination: Combination | None = None
     seconds: float = 0.0
 
 
@@ -141,7 +105,7 @@ class _Run:
         self.roster, self.facts = roster, facts
         self.membership = Membership(grid, roster, self.config, run=record.id, events=record)
         self.collector = Collector(grid, self.membership, record)
-        self.bench = _Bench.of(self.config)
+        self.bench = Bench.of(self.config)
         self.rules = UpdateRules(size=self.bench.vector_spec.size, max_norm=self.config.max_update_norm)
         self.client_privacy = ClientPrivacy.of(self.config, record, roster) if self.config.dp_of_sites else None
         self.measured: Evaluation | None = None
@@ -193,6 +157,7 @@ class _Run:
             parameters=self.bench.vector_spec.size,
             model=self.config.model,
             rule=self.aggregator.summary(),
+            simulation=simulation(self.config, self.roster),
             privacy=promise(self.config),
             **self.facts,
         )
@@ -238,17 +203,24 @@ class _Run:
                 why=f"accepted: {', '.join(m.name for m, _ in replies.accepted) or 'none'}",
                 fix=f"`secure-fl runs show {self.record.id}` names the reasons; then `runs resume`",
             )
-        step = self._combine(number, replies)
-        vector = vector + step
-        self.open_round = _Round(number, vector, replies, step, time.monotonic() - began)
+        combination = self._combine(number, vector, replies)
+        vector = vector + combination.step
+        self.open_round = _Round(number, vector, replies, combination, time.monotonic() - began)
         return vector
 
-    def _combine(self, number: int, replies: RoundReplies) -> Vector:
-        """The step of the global model."""
+    def _combine(self, number: int, vector: Vector, replies: RoundReplies) -> Combination:
+        """The step of the global model, and what each update had to do with it."""
         updates = [update.vector for _, update in replies.accepted]
         if self.client_privacy is not None:
-            return self.client_privacy.combine(updates, round=number)
-        return self.aggregator.combine(updates, [weight_of(*pair) for pair in replies.accepted])
+            return Combination.of_all(self.client_privacy.combine(updates, round=number), len(updates))
+        offer = Offer(
+            round=number,
+            updates=updates,
+            samples=[weight_of(*pair) for pair in replies.accepted],
+            sites=[member.entry.index for member, _ in replies.accepted],
+            reference=self.bench.reference(vector, round=number),
+        )
+        return self.aggregator.judge(offer)
 
     def _await_quorum(self, number: int) -> None:
         """Wait for sites to come back; those that hang may answer late and be free again."""
@@ -291,9 +263,10 @@ class _Run:
             bytes_up=done.replies.bytes_up,
             bytes_down=done.replies.bytes_down,
             accepted=[member.name for member, _ in done.replies.accepted],
+            **_judgement(done),
             checkpoint=checkpoint.path.name,
             checkpoint_sha256=checkpoint.sha256,
-            update_norm=l2_norm(done.step) if done.step is not None else 0.0,
+            update_norm=l2_norm(done.combination.step) if done.combination is not None else 0.0,
             **self._privacy_spent(done),
         )
 
@@ -341,6 +314,18 @@ class _Run:
             std=self.bench.normalisation.std,
             run_id=self.record.id,
             round=done,
-            extra={"accuracy": f"{measured.accuracy:.6f}", "dataset": self.config.dataset},
+            extra={"accuracy": f"{measured.accuracy:.6f}", "dataset": self.config.dataset, **card_mark(self.config)},
         )
         return measured, save_model(self.record.folder / "model.safetensors", self.bench.model, card)
+
+
+def _judgement(done: _Round) -> dict[str, Any]:
+    """What the rule made of each accepted update, by the name of its site."""
+    if done.combination is None:
+        return {}
+    names, made = [member.name for member, _ in done.replies.accepted], done.combination
+    return {
+        "kept": [name for name, kept in zip(names, made.kept, strict=True) if kept],
+        "masked": [name for name, masked in zip(names, made.masked, strict=True) if masked],
+        "weights": None if made.weights is None else dict(zip(names, made.weights, strict=True)),
+    }

@@ -13,14 +13,25 @@ Everything that a site sends is untrusted: `read_*` return a `Refusal` and never
 
 from __future__ import annotations
 
+import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    ConfigRecordValues,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 
 from defenses.guard import Reason, Refusal, UpdateRules, inspect_update
 from secure_fl.app.identity import RosterEntry, update_statement, vector_sha256, verify
@@ -41,7 +52,10 @@ __all__ = [
     "read_metrics",
     "read_order",
     "read_update",
+    "unreadable",
+    "unusable",
     "update_reply",
+    "written_reply",
 ]
 
 _MODEL, _UPDATE, _ORDER, _CONFIG, _METRICS, _CLAIM = "model", "update", "order", "config", "metrics", "claim"
@@ -59,6 +73,9 @@ _METRIC_NAMES = (
     "dp-epsilon",
 )
 _MAX_CLASSES = 10_000
+_UNUSABLE = re.compile(rf"\[(?P<reason>{Reason.TOO_LARGE}|{Reason.MALFORMED})\] (?P<detail>.*)", re.DOTALL)
+# What is decoded at all: arrays of the right length in any numeric type, so that a wrong type is called one.
+_WIDEST_BYTES, _HEADER_BYTES = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -179,21 +196,30 @@ def update_reply(
     signature: bytes,
 ) -> Message:
     """The answer to a train message."""
-    claim = ConfigRecord(
-        {
-            "site": site,
-            "run": order.run,
-            "round": order.round,
-            "spec": order.spec_digest,
-            "samples": samples,
-            "signature": signature,
-        }
-    )
+    claim: dict[str, ConfigRecordValues] = {
+        "site": site,
+        "run": order.run,
+        "round": order.round,
+        "spec": order.spec_digest,
+        "samples": samples,
+        "signature": signature,
+    }
+    return written_reply(message, arrays={"u": update}, claim=claim, metrics=metrics)
+
+
+def written_reply(
+    message: Message,
+    *,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    claim: Mapping[str, ConfigRecordValues],
+    metrics: Mapping[str, float | list[float]],
+) -> Message:
+    """An answer to a train message that says whatever it is told to; what is wrong with it is for `read_update`."""
     content = RecordDict(
         {
-            _UPDATE: ArrayRecord({"u": Array(update)}),
+            _UPDATE: ArrayRecord({name: Array(array) for name, array in arrays.items()}),
             _METRICS: MetricRecord(dict(metrics)),
-            _CLAIM: claim,
+            _CLAIM: ConfigRecord(dict(claim)),
         }
     )
     return Message(content, reply_to=message)
@@ -224,7 +250,7 @@ def read_update(
     limit = entry.samples if entry.samples is not None else sample_cap
     if type(samples) is not int or not 1 <= samples <= limit:
         return Refusal(Reason.SAMPLE_COUNT, f"claims {samples!r} images; between 1 and {limit} are acceptable")
-    vector = _update_vector(message)
+    vector = _update_vector(message, rules.size)
     if isinstance(vector, Refusal):
         return vector
     refusal = inspect_update(vector, rules)
@@ -249,6 +275,17 @@ def read_update(
         metrics=read_metrics(message),
         payload_bytes=payload_bytes(message),
     )
+
+
+def unusable(reason: Reason, detail: str) -> str:
+    """The text of an error reply that a grid makes of a site's reply which cannot be put together."""
+    return f"[{reason}] {detail}"
+
+
+def unreadable(message: Message) -> Refusal | None:
+    """What `unusable` said, or None for an error reply that stands for no reply at all."""
+    found = _UNUSABLE.search(message.error.reason or "")
+    return Refusal(Reason(found["reason"]), found["detail"]) if found else None
 
 
 def read_metrics(message: Message) -> dict[str, Any]:
@@ -293,13 +330,34 @@ def _record(message: Message, name: str, kind: type) -> Any:
     return found if isinstance(found, kind) else kind()
 
 
-def _update_vector(message: Message) -> np.ndarray[Any, Any] | Refusal:
+def _update_vector(message: Message, size: int) -> np.ndarray[Any, Any] | Refusal:
     arrays = _record(message, _UPDATE, ArrayRecord)
     if set(arrays) != {"u"}:
         names = ", ".join(sorted(arrays)[:3]) or "nothing"
         return Refusal(Reason.MISSING_ARRAY, f"expected the array `u`, found {names}")
+    data, limit = arrays["u"].data, _WIDEST_BYTES * size + _HEADER_BYTES
+    if len(data) > limit:
+        return Refusal(Reason.TOO_LARGE, f"an array of {len(data)} bytes; up to {limit} are looked at")
     try:
-        decoded = arrays["u"].numpy()
-    except (ValueError, TypeError, EOFError, OSError, SyntaxError) as error:
+        return _decoded(data)
+    except (ValueError, TypeError, EOFError, OSError, SyntaxError, OverflowError) as error:
         return Refusal(Reason.MALFORMED, f"the array cannot be decoded: {error}")
-    return np.asarray(decoded)
+
+
+def _decoded(data: bytes) -> np.ndarray[Any, Any]:
+    """The array in these bytes of a `.npy` file.
+
+    Not by `numpy.load`: it believes the header, and a hundred bytes that announce a terabyte would end the coordinator
+    with a MemoryError. Here nothing is allocated that did not arrive.
+
+    Raises:
+        ValueError: another format, objects, or a header that does not fit the bytes behind it.
+    """
+    stream = io.BytesIO(data)
+    if (version := np.lib.format.read_magic(stream)) != (1, 0):
+        raise ValueError(f"format version {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    claimed, brought = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
+    if dtype.hasobject or fortran or min(shape, default=0) < 0 or claimed != brought:
+        raise ValueError(f"it announces {shape} of {dtype}, {claimed} bytes, and brings {brought}")
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape).copy()

@@ -17,10 +17,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from secure_fl.app.coordinator import coordinate
 from secure_fl.app.identity import Roster, open_roster
-from secure_fl.app.strategy import FedAvg
+from secure_fl.app.robust import aggregator_of
 from secure_fl.config import RunConfig, key_of, setting_fields
 from secure_fl.config_sources import ResolvedConfig
 from secure_fl.data import site_sizes
+from secure_fl.errors import ConfigError
 from secure_fl.runs import RunRecord
 
 __all__ = ["ROSTER_VARIABLE", "RUN_DIR_VARIABLE", "app"]
@@ -43,7 +44,7 @@ def main(grid: Grid, context: Context) -> None:
         "grid_class": type(grid).__name__,
         "site_identities": bool(roster_file),
     }
-    coordinate(grid, record, roster, FedAvg(), facts=facts)
+    coordinate(grid, record, roster, aggregator_of(record.config), facts=facts)
 
 
 def _record(context: Context) -> RunRecord:
@@ -52,5 +53,12 @@ def _record(context: Context) -> RunRecord:
         return RunRecord.open(Path(str(told)))
     settings = {key_of(each.name) for each in setting_fields()}
     given = {key: value for key, value in context.run_config.items() if key in settings}
-    resolved = ResolvedConfig(RunConfig.from_mapping(given), {key: "flwr run" for key in settings})
+    config = RunConfig.from_mapping(given)
+    if config.attack:
+        raise ConfigError(
+            f"`attack` is {config.attack}, which `flwr run` cannot simulate",
+            why="no message makes a site malicious: only the launcher that starts the sites can",
+            fix="secure-fl run --attack …",
+        )
+    resolved = ResolvedConfig(config, {key: "flwr run" for key in settings})
     return RunRecord.create(Path.cwd(), resolved, command=("flwr", "run"))

@@ -13,7 +13,7 @@ import click
 import typer
 
 from secure_fl.cli.output import current, examples, home, printable, shown_path
-from secure_fl.errors import DataError, NotFoundError
+from secure_fl.errors import DataError, ModelFileError, NotFoundError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,19 +42,27 @@ def classify(
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", metavar="FILE", help="use this model file")] = None,
     top: Annotated[int, typer.Option("--top", metavar="INT", help="how many guesses to show", min=1)] = 5,
+    allow_simulated: Annotated[
+        bool, typer.Option("--allow-simulated", help="use the model even if an attack was simulated on its training")
+    ] = False,
 ) -> None:
     """Say what is on each image, most probable class first.
 
     Without --run and --model, the newest run under HOME that succeeded gives the model.
     Percentages are the model's own; it has not been told how often it is wrong.
     """
-    from secure_fl.models import load_model
+    from secure_fl.models import load_model, refuse_simulated
     from secure_fl.training.evaluation import classify as guesses_of
 
     if run is not None and model is not None:
         raise click.UsageError("--run and --model exclude each other")
     file = model if model is not None else _model_of(run)
     network, card = load_model(file)
+    if not allow_simulated:
+        try:
+            refuse_simulated(shown_path(file), card)
+        except ModelFileError as error:
+            raise ModelFileError(error.what, why=error.why, fix="to study it all the same: --allow-simulated") from None
     pixels = _decoded(images, card.spec.image_size_px)
     answers = [
         {

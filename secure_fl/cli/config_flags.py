@@ -33,6 +33,7 @@ RUN_FLAGS = (
     *("model", "norm", "weights"),
     *("rounds", "local-epochs", "batch-size", "lr"),
     *("dp-epsilon", "dp-delta", "dp-unit"),
+    *("defense", "byzantine", "attack", "attackers"),
     *("grid", "seed"),
 )
 
@@ -42,6 +43,7 @@ _PANELS = {
     "model": "Model",
     "training": "Training",
     "privacy": "Privacy",
+    "defense": "Defense",
     "federation": "Federation",
     "run": "Federation",
 }

@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from secure_fl.cli.output import Output
-from secure_fl.cli.progress_view import RunView, duration, percent, plural
+from secure_fl.cli.progress_view import RunView, duration, percent, plural, simulation_words
 
 if TYPE_CHECKING:
     from secure_fl.runs.events import Event
 
-__all__ = ["Follower", "PlainScreen", "Screen", "StreamScreen", "duration", "percent", "plain_line"]
+__all__ = ["Follower", "PlainScreen", "Screen", "StreamScreen", "duration", "percent", "plain_line", "simulation_words"]
 
 POLL_S = 0.1
 
@@ -136,8 +136,10 @@ class StreamScreen:
 def plain_line(event: Event, view: RunView, *, now: float) -> str:
     """The line for a log or a pipe, or nothing for events of no news."""
     match event.kind:
-        case "run-started" if event.get("grid") != "local":
-            return f"waiting for {len(view.sites)} {plural('site', len(view.sites))} to join"
+        case "run-started":
+            network = event.get("grid") != "local"
+            waiting = f"waiting for {len(view.sites)} {plural('site', len(view.sites))} to join" if network else ""
+            return " · ".join(filter(None, (simulation_words(event.get("simulation")), waiting)))
         case "site-refused":
             return f"refused {event['who']}: {event['reason']}"
         case "site-left":
@@ -173,4 +175,13 @@ def _round_line(event: Event, view: RunView, *, now: float) -> str:
     left = view.seconds_left(now=now)
     tail = f"  about {duration(left)} left" if left and number < view.total else ""
     accepted = f"{len(event.get('accepted', ()))}/{len(view.sites)} sites"
-    return f"{head}  {accepted}  {duration(view.seconds[number])}{tail}"
+    return f"{head}  {accepted}{_choice(event)}  {duration(view.seconds[number])}{tail}"
+
+
+def _choice(event: Event) -> str:
+    """Which of the accepted replies the rule let in, said the shorter way; nothing where it let all in."""
+    kept = event.get("kept")
+    left_out = [name for name in event.get("accepted", ()) if name not in kept] if kept is not None else []
+    if not left_out:
+        return ""
+    return f", without {', '.join(left_out)}" if len(left_out) <= len(kept) else f", only {', '.join(kept)}"

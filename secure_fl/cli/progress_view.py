@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from secure_fl.runs.events import Event
 
-__all__ = ["STATES", "RunView", "duration", "percent", "plural", "sparkline"]
+__all__ = ["STATES", "RunView", "duration", "percent", "plural", "simulation_words", "sparkline"]
 
 STATES = ("waiting", "training", "replied", "late", "rejected", "missing", "gone")
 
@@ -130,6 +130,15 @@ def duration(seconds: float) -> str:
 def plural(noun: str, count: int) -> str:
     """`round` or `rounds`."""
     return noun if count == 1 else f"{noun}s"
+
+
+def simulation_words(told: Any) -> str:
+    """What `run-started` tells of a simulated attack, in one line; empty without one."""
+    if not told:
+        return ""
+    names = told["attackers"]
+    who = ", ".join(names) if len(names) <= 3 else f"{len(names)} sites, {names[0]} to {names[-1]}"
+    return f"SIMULATED ATTACK: {told['attack']} by {who}; the model is for study only"
 
 
 def sparkline(values: list[float], width: int = 24) -> str:

@@ -81,6 +81,17 @@ def _refuse_early(config: RunConfig) -> None:
     if config.weights not in ("", "torchvision") and not Path(config.weights).is_file():
         raise NotFoundError(f"no weights file {config.weights}", fix="give --weights FILE, or leave it out")
     site_sizes(config)
+    if config.weights not in ("", "torchvision") and not config.attack:
+        _refuse_simulated_start(config.weights)
+
+
+def _refuse_simulated_start(weights: str) -> None:
+    """A run without an attack must not launder the mark of one: its model would carry no mark."""
+    from secure_fl.models import card_of, refuse_simulated
+
+    card = card_of(weights)
+    if card is not None:
+        refuse_simulated(weights, card)
 
 
 def launch(record: RunRecord, home: Path) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from secure_fl.cli.columns import Column, count, cut, fitted, size_text
 from secure_fl.cli.output import printable
-from secure_fl.cli.progress import duration, percent
+from secure_fl.cli.progress import duration, percent, simulation_words
+from secure_fl.compositions import FEDAVG
 from secure_fl.runs.rows import Exclusion, RoundRow, RunSummary, SiteRow
 
 if TYPE_CHECKING:
@@ -120,6 +121,10 @@ def _headline(page: Page) -> Any:
         f"\n{printable(config.dataset)}, {config.model}, {count(config.sites, 'site')} ({config.partition}{skew}), "
         f"{count(config.rounds, 'round')}, {summary.start.get('grid', config.grid)} grid{security}, seed {config.seed}"
     )
+    if config.defense != FEDAVG:
+        text.append(f"\nrule {printable(str(summary.start.get('rule', config.defense)))}")
+    if config.attack:
+        text.append(f"\n{simulation_words(summary.start.get('simulation'))}", "bold red")
     if summary.last:
         row = summary.last
         text.append(f"\naccuracy {_percent(row.accuracy)}, loss {_number(row.loss)} after round {row.round}")
@@ -147,6 +152,7 @@ def _rounds_table(rounds: Sequence[RoundRow], width: int) -> Any:
                 Column("train loss", [_number(row.train_loss) for row in rows], rank=3, is_number=True),
                 Column("update norm", [_number(row.update_norm) for row in rows], rank=4, is_number=True),
                 Column("replies", replies, rank=1, is_number=True),
+                *_left_out_column(rows),
                 Column("time", [_seconds(row.seconds) for row in rows], is_number=True),
                 Column("up", [_bytes(row.bytes_up) for row in rows], rank=2, is_number=True),
                 Column("down", [_bytes(row.bytes_down) for row in rows], rank=2, is_number=True),
@@ -158,6 +164,28 @@ def _rounds_table(rounds: Sequence[RoundRow], width: int) -> Any:
     )
 
 
+def _left_out_column(rows: Sequence[RoundRow]) -> list[Column]:
+    """Sites whose updates the rule did not let in, where that ever happened."""
+    if not any(row.left_out for row in rows):
+        return []
+    return [Column("left out", [cut(printable(", ".join(row.left_out)), 40) for row in rows])]
+
+
+def _part_column(rows: Sequence[SiteRow], summary: RunSummary) -> list[Column]:
+    """Each site's part in the step of the last round: its weight, or whether the rule let it in."""
+    last = summary.last
+    if last is None or last.kept is None:
+        return []
+    weights, masked = last.weights or {}, last.masked
+
+    def part(site: str) -> str:
+        if site in masked:
+            return "not finite"
+        return f"{weights[site]:.3f}" if site in weights else "left out" if site in last.left_out else "let in"
+
+    return [Column("part", [part(row.site) for row in rows], is_number=True)]
+
+
 def _sites_table(sites: Sequence[SiteRow], summary: RunSummary, width: int) -> Any:
     rows = sites[:_MOST_ROWS]
     final = {each.site: each.validation_accuracy for each in summary.evaluations}
@@ -166,6 +194,7 @@ def _sites_table(sites: Sequence[SiteRow], summary: RunSummary, width: int) -> A
             [
                 Column("site", [cut(printable(row.site), 24) for row in rows]),
                 Column("images", [str(row.samples or "") for row in rows], is_number=True),
+                *_part_column(rows, summary),
                 Column(
                     "received", [_percent(row.received_validation_accuracy) for row in rows], rank=3, is_number=True
                 ),

@@ -11,7 +11,7 @@ Every byte that comes from a file of somebody's passes the gate in `images`. No 
 from secure_fl.data.fingerprint import fingerprint_partition
 from secure_fl.data.partition import partition_labels
 from secure_fl.data.registry import DATASETS, IMAGENET, open_dataset, resolved_image_size
-from secure_fl.data.sites import SiteData, describe_data, load_site, load_test, site_sizes
+from secure_fl.data.sites import SiteData, describe_data, load_root, load_site, load_test, site_sizes
 from secure_fl.data.source import BadImage, DatasetPair, ImageSet, ImageSource, Normalisation
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "SiteData",
     "describe_data",
     "fingerprint_partition",
+    "load_root",
     "load_site",
     "load_test",
     "open_dataset",

@@ -16,13 +16,14 @@ from secure_fl.config import RunConfig
 from secure_fl.data.fingerprint import fingerprint_partition
 from secure_fl.data.partition import partition_labels
 from secure_fl.data.registry import open_dataset, resolved_image_size
-from secure_fl.data.sampling import complement, stratified_pick
-from secure_fl.data.source import ImageSet, ImageSource, Labels, Normalisation, fingerprint_stored
+from secure_fl.data.sampling import SPLIT_SEED, complement, stratified_pick
+from secure_fl.data.source import DatasetPair, ImageSet, ImageSource, Labels, Normalisation, fingerprint_stored
 from secure_fl.errors import DataError
 
-__all__ = ["SiteData", "describe_data", "load_site", "load_test", "site_sizes"]
+__all__ = ["SiteData", "describe_data", "load_root", "load_site", "load_test", "site_sizes"]
 
 _VALIDATION = 3  # purpose of the generator that sets validation images apart
+_ROOT = 4  # and of the one that sets the coordinator's root images apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +60,42 @@ def load_site(config: RunConfig, site: int) -> SiteData:
 
 
 def load_test(config: RunConfig) -> tuple[ImageSet, Normalisation]:
-    """Decode the test images, which no site has.
+    """Decode the test images, which no site has; the coordinator's root images are not among them.
 
     Raises:
-        DataError: as `open_dataset` and `ImageSource.load`; or every image was bad.
+        DataError: as `open_dataset` and `ImageSource.load`; or every image was bad, or is a root image.
     """
-    test = (pair := open_dataset(config)).test
-    images = test.load(np.arange(len(test)), resolved_image_size(config, pair), skip_bad_images=config.skip_bad_images)
+    pair = open_dataset(config)
+    left = complement(len(pair.test), _root(config, pair))
+    images = _test_images(config, pair, left)
     if not len(images):
         raise DataError(f"{pair.name} has no usable test image", why=f"all {len(images.skipped)} were bad")
-    return images, test.normalisation
+    return images, pair.test.normalisation
+
+
+def load_root(config: RunConfig) -> ImageSet:
+    """Decode the `root_samples` test images that the coordinator trains on instead of testing.
+
+    Raises:
+        DataError: as `load_test`; or there are not more test images than that.
+    """
+    pair = open_dataset(config)
+    return _test_images(config, pair, _root(config, pair))
+
+
+def _root(config: RunConfig, pair: DatasetPair) -> Labels:
+    """Positions of the root images; the same for every seed of a run, like the test split itself."""
+    if config.root_samples and config.root_samples >= len(pair.test):
+        raise DataError(
+            f"`root-samples` is {config.root_samples}",
+            why=f"{pair.name} has {len(pair.test)} test images, and some must be left to test on",
+        )
+    return stratified_pick(pair.test.labels, config.root_samples, np.random.default_rng([SPLIT_SEED, _ROOT]))
+
+
+def _test_images(config: RunConfig, pair: DatasetPair, chosen: Labels) -> ImageSet:
+    size_px = resolved_image_size(config, pair)
+    return pair.test.load(chosen, size_px, skip_bad_images=config.skip_bad_images)
 
 
 def site_sizes(config: RunConfig) -> list[int]:

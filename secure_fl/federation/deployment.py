@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secure_fl.app.casting import NodeConfig, board_folder, parts
 from secure_fl.app.identity import Roster, RosterEntry
 from secure_fl.app.site_privacy import ledger_file
 from secure_fl.config import RunConfig
@@ -47,8 +48,9 @@ def deploy(record: RunRecord, home: Path) -> None:
     roster_file = record.folder / "roster.json"
     roster_file.write_text(roster.to_json(), encoding="utf-8")
     (record.folder / "logs").mkdir(exist_ok=True)
-    with _flower_home() as flower_home:
-        _Deployment(record, keys, roster, roster_file, _environment(flower_home, config)).run()
+    with _flower_home() as flower_home, board_folder(record) as board:
+        cast = parts(config, board, wait_s=config.round_timeout_s / 2)
+        _Deployment(record, keys, roster, roster_file, _environment(flower_home, config), cast).run()
 
 
 @dataclass
@@ -58,6 +60,7 @@ class _Deployment:
     roster: Roster
     roster_file: Path
     environ: dict[str, str]
+    cast: list[NodeConfig]
 
     def run(self) -> None:
         config = self.record.config
@@ -142,6 +145,7 @@ class _Deployment:
             "identity-key": str(kit / "identity.key"),
             "privacy-ledger": str(ledger_file(self.record.folder.parents[1], name)),
             "insecure-test-rng": self.record.config.insecure_test_rng,
+            **self.cast[entry.index],
         }
         host.send(
             {

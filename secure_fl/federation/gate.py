@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import serialization
 
 from secure_fl.app.identity import Roster, RosterEntry
 
-__all__ = ["CONTROL_HEADER", "MAX_REQUEST_BYTES", "InnerGate", "Refusal", "SiteGate", "node_key_pem"]
+__all__ = ["CONTROL_HEADER", "MAX_REPLY_BYTES", "MAX_REQUEST_BYTES", "InnerGate", "Refusal", "SiteGate", "node_key_pem"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -37,11 +37,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 CONTROL_HEADER = "x-secure-fl-control"
 # Flower splits arrays into chunks of 5 MiB; nothing honest comes near twice that.
 MAX_REQUEST_BYTES = 12 << 20
+# All objects of one reply together; the largest model that we build has 9 million numbers, 36 MB.
+MAX_REPLY_BYTES = 64 << 20
 _NODE_KEY_HEADER = b"flwr-public-key"
 _FLOWER_SAYS = {
     401: "its signature does not fit its node key",
     412: "its node key is not registered, or its former connection still counts",
 }
+_TAKE, _ANSWER, _SEND = "/v1/fleet/confirm-message-received", "/v1/fleet/push-messages", "/v1/fleet/push-object"
 _SELF_SERVICE = ("/v1/fleet/register-node", "/v1/fleet/unregister-node")
 
 
@@ -54,6 +57,28 @@ class Refusal:
     status: int
 
 
+@dataclass
+class _Allowance:
+    """What a node may still send: answers to messages that it took, and bytes of objects."""
+
+    answers: int = 0
+    reply_bytes: int = 0
+
+    def use(self, path: str, length: int) -> tuple[str, int] | None:
+        """Count one request; a reason and a status when it is too much. Flower drops a second answer in silence."""
+        if path == _TAKE:
+            self.answers, self.reply_bytes = self.answers + 1, 0
+        elif path == _ANSWER:
+            if not self.answers:
+                return "answers a message that it has answered", 409
+            self.answers -= 1
+        elif path == _SEND:
+            self.reply_bytes += length
+            if self.reply_bytes > MAX_REPLY_BYTES:
+                return f"a reply of more than {MAX_REPLY_BYTES} bytes", 413
+        return None
+
+
 class SiteGate:
     """The outer listener's rules; `on_refusal` hears of each request that is turned away."""
 
@@ -63,6 +88,7 @@ class SiteGate:
         self._by_node_key = {_pem(entry.node_key): entry for entry in roster.entries}
         self._allow_stock = allow_stock
         self._on_refusal = on_refusal
+        self._allowances: dict[bytes, _Allowance] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on to Flower, or answer it with the reason why not."""
@@ -87,7 +113,11 @@ class SiteGate:
             return Refusal(peer, f"route {path} is closed to remote peers", 403)
         if path in _SELF_SERVICE:
             return Refusal(peer, "sites are registered by the coordinator only", 403)
-        return _judge_length(headers, peer) or self._judge_identity(scope, headers, peer)
+        return (
+            _judge_length(headers, peer)
+            or self._judge_identity(scope, headers, peer)
+            or self._judge_allowance(path, headers)
+        )
 
     def _judge_identity(self, scope: Scope, headers: dict[bytes, bytes], peer: str) -> Refusal | None:
         certificate = scope.get("state", {}).get("peer_certificate")
@@ -104,6 +134,12 @@ class SiteGate:
         if keyed is not certified:
             return Refusal(certified.name, f"uses the node key of {keyed.name}", 403)
         return None
+
+    def _judge_allowance(self, path: str, headers: dict[bytes, bytes]) -> Refusal | None:
+        """A message that a site has taken lets it answer once, with so many bytes."""
+        key = _node_key(headers)
+        said = self._allowances.setdefault(key, _Allowance()).use(path, int(headers[b"content-length"]))
+        return Refusal(self._by_node_key[key].name, *said) if said else None
 
     def _watched(self, scope: Scope, send: Send) -> Send:
         """`send` that also reports when Flower itself refuses the node."""

@@ -10,6 +10,7 @@ import os
 
 from flwr.app import Context, RecordDict
 
+from secure_fl.app.casting import NodeConfig, board_folder, parts
 from secure_fl.app.client_app import app as client_app
 from secure_fl.app.server_app import RUN_DIR_VARIABLE
 from secure_fl.app.server_app import app as server_app
@@ -25,22 +26,25 @@ __all__ = ["run_locally", "run_on_ray"]
 def run_locally(record: RunRecord) -> None:
     """Run `record` in this process; its errors propagate after the round loop has recorded them."""
     home = record.folder.parents[1]
-    ledgers: list[dict[str, str | int | float | bool]] = [
-        {
-            "privacy-ledger": str(ledger_file(home, f"site-{index}")),
-            "insecure-test-rng": record.config.insecure_test_rng,
-        }
-        for index in range(record.config.sites)
-    ]
-    grid = LocalGrid(client_app, record.config.sites, node_configs=ledgers)
-    context = Context(
-        run_id=grid.run.run_id,
-        node_id=0,
-        node_config={"run-dir": str(record.folder)},
-        state=RecordDict(),
-        run_config=dict(record.config.to_mapping()),
-    )
-    server_app(grid=grid, context=context)
+    with board_folder(record) as board:
+        node_configs: list[NodeConfig] = [
+            {
+                "privacy-ledger": str(ledger_file(home, f"site-{index}")),
+                "insecure-test-rng": record.config.insecure_test_rng,
+                **part,
+            }
+            # Sites answer one after the other: what is not posted yet never comes.
+            for index, part in enumerate(parts(record.config, board, wait_s=0.0))
+        ]
+        grid = LocalGrid(client_app, record.config.sites, node_configs=node_configs)
+        context = Context(
+            run_id=grid.run.run_id,
+            node_id=0,
+            node_config={"run-dir": str(record.folder)},
+            state=RecordDict(),
+            run_config=dict(record.config.to_mapping()),
+        )
+        server_app(grid=grid, context=context)
 
 
 def run_on_ray(record: RunRecord) -> None:

@@ -20,12 +20,14 @@ from flwr.supercore.task_identity import TaskIdentity
 from secure_fl.errors import FederationError, SecureFLError
 from secure_fl.federation.fleet import FleetConnection
 
-__all__ = ["MessageApp", "SiteSettings", "answer", "run_site"]
+__all__ = ["Deliver", "MessageApp", "SiteSettings", "answer", "once", "run_site"]
 
 logger = logging.getLogger("secure_fl.site")
 
 # A ClientApp, or anything that is called like one.
 MessageApp = Callable[[Message, Context], Message]
+# How a reply goes out: connection, reply, context, seconds that it took to compute.
+Deliver = Callable[[FleetConnection, Message, Context, float], None]
 
 # A poll costs some milliseconds of CPU at both ends, which other sites on this machine could use to train:
 # the longer nothing has come, the rarer we ask.
@@ -45,10 +47,16 @@ class SiteSettings:
     give_up_after_s: float = 120.0
 
 
+def once(connection: FleetConnection, reply: Message, context: Context, compute_s: float) -> None:
+    """Send the reply, once: what every site does that is not a simulated attacker."""
+    connection.push(reply, compute_s=compute_s)
+
+
 def run_site(
     settings: SiteSettings,
     app: MessageApp,
     *,
+    deliver: Deliver = once,
     stop: Callable[[], bool] = lambda: False,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -63,7 +71,7 @@ def run_site(
         last_contact = idle_since = time.monotonic()
         while not stop():
             try:
-                busy = _serve_one(connection, app, contexts, settings)
+                busy = _serve_one(connection, app, contexts, settings, deliver)
                 last_contact = time.monotonic()
             except httpx.HTTPStatusError as error:
                 # The run ended or our message expired; neither is a reason to leave.
@@ -80,7 +88,11 @@ def run_site(
 
 
 def _serve_one(
-    connection: FleetConnection, app: MessageApp, contexts: dict[int, Context], settings: SiteSettings
+    connection: FleetConnection,
+    app: MessageApp,
+    contexts: dict[int, Context],
+    settings: SiteSettings,
+    deliver: Deliver,
 ) -> bool:
     """Handle one message if there is one."""
     message = connection.pull()
@@ -91,7 +103,7 @@ def _serve_one(
     started = time.perf_counter()
     reply = answer(app, message, context)
     compute_s = time.perf_counter() - started
-    connection.push(reply, compute_s=compute_s)
+    deliver(connection, reply, context, compute_s)
     spent, waiting = connection.traffic.take()
     logger.info(
         "%s %s: computed %.2f s, received %d bytes, sent %d bytes; while waiting: received %d bytes, sent %d bytes",

@@ -107,9 +107,11 @@ def _own_streams(log: Path) -> None:
 
 def _run_site(order: dict[str, Any]) -> int:
     from secure_fl.app.client_app import app
+    from secure_fl.federation.hostile import delivery_of
     from secure_fl.federation.site import SiteSettings, run_site
 
-    run_site(SiteSettings(**order["settings"]), app)
+    settings = SiteSettings(**order["settings"])
+    run_site(settings, app, deliver=delivery_of(settings))
     return 0
 
 
@@ -123,6 +125,8 @@ def _run_server(order: dict[str, Any]) -> int:
     from flwr.superlink.grid import http_grid
     from flwr.superlink.runtime.run_serverapp import run_serverapp
 
+    from secure_fl.federation.inflation import checked
+
     os.environ.update(order["environ"])
     # A reply is announced before its objects have arrived. Flower waits a second before it looks again, and
     # for minutes if they never come: a site that dies (or stops) in its upload would hold up all others.
@@ -133,7 +137,7 @@ def _run_server(order: dict[str, Any]) -> int:
         max_tries_per_object=None,
         max_time=order["upload_timeout_s"],
     )
-    setattr(http_grid, "pull_objects", patient)  # noqa: B010
+    setattr(http_grid, "pull_objects", checked(patient))  # noqa: B010
     certificates = Path(order["ca"]).read_bytes()
     token = _acquire(order["address"], certificates, order["superexec_secret"].encode())
     try:

@@ -184,6 +184,8 @@ class _Simulation:
         updates[theirs] = self.adversary.sent(
             updates[theirs], updates[others], previous=self.previous, round=number, defend=defend
         )
+        # Counters of batches are the sender's claim too, and the usual number is the one that nobody doubts.
+        submissions.batches[theirs] = np.median(submissions.batches[others], axis=0)
         for client in theirs:
             updates[client], samples[client] = self.adversary.forged(updates[client], samples[client], client, number)
         return submissions

@@ -13,6 +13,7 @@ import numpy as np
 
 from defenses.base import Aggregation, Defense, DefenseError, Surroundings
 from defenses.registry import build
+from secure_fl.compositions import FEDAVG
 from secure_fl.errors import ConfigError
 from secure_fl.lab.museum import EXHIBITS
 from secure_fl.lab.scenario import Scenario
@@ -50,7 +51,7 @@ def coordinator_of(scenario: Scenario) -> Coordinator:
         ConfigError: there is no such defense, or it cannot tolerate `byzantine` of `clients`.
     """
     steps, by_samples = scenario.defense_steps, scenario.weighting == "samples"
-    if steps == (("fedavg", {}),):  # what a real run does without a defense
+    if steps == ((FEDAVG, {}),):  # what a real run does without a defense
         steps, by_samples = (("mean", {}),), True
     if len(steps) == 1 and steps[0][0] in EXHIBITS:
         return EXHIBITS[steps[0][0]](scenario.clients, scenario.byzantine)

@@ -6,21 +6,26 @@ digest of a `VectorSpec` that both ends compute for themselves.
 """
 
 from secure_fl.models.architectures import FixedBatchNorm2d, ModelSpec, build_model
-from secure_fl.models.files import ModelCard, load_model, save_model
-from secure_fl.models.vectors import VectorSpec, fingerprint, flatten, unflatten
+from secure_fl.models.files import SIMULATION_MARK, ModelCard, card_of, load_model, refuse_simulated, save_model
+from secure_fl.models.vectors import VectorSpec, fingerprint, flatten, flatten_gradient, unflatten, unflatten_gradient
 from secure_fl.models.weights import initial_model, load_weights
 
 __all__ = [
+    "SIMULATION_MARK",
     "FixedBatchNorm2d",
     "ModelCard",
     "ModelSpec",
     "VectorSpec",
     "build_model",
+    "card_of",
     "fingerprint",
     "flatten",
+    "flatten_gradient",
     "initial_model",
     "load_model",
     "load_weights",
+    "refuse_simulated",
     "save_model",
     "unflatten",
+    "unflatten_gradient",
 ]

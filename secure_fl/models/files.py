@@ -25,9 +25,20 @@ from torch import Tensor, nn
 from secure_fl.errors import ConfigError, ModelFileError, NotFoundError
 from secure_fl.models.architectures import ModelSpec, skeleton
 
-__all__ = ["ModelCard", "load_model", "mismatches", "read_tensors", "save_model"]
+__all__ = [
+    "SIMULATION_MARK",
+    "ModelCard",
+    "card_of",
+    "load_model",
+    "mismatches",
+    "read_tensors",
+    "refuse_simulated",
+    "save_model",
+]
 
 METADATA_KEY = "secure-fl"
+SIMULATION_MARK = "simulated-attack"
+"""The extra of a card that says which attack was simulated while the model was trained; see `refuse_simulated`."""
 FORMAT = 1
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """First bytes of what torch.save writes (a zip of pickles), and of bare pickles of protocols 2 to 5."""
@@ -105,22 +116,46 @@ def load_model(path: Path | str) -> tuple[nn.Module, ModelCard]:
         ModelFileError: damaged, not ours, of an unknown architecture, or weights that do not fit the card.
     """
     tensors, metadata = read_tensors(path)
-    if METADATA_KEY not in metadata:
+    card = _card(path, metadata)
+    if card is None:
         raise ModelFileError(
             f"{path} is not a Secure FL model",
             why="it has no model card, so classes and normalisation are unknown",
             fix="start a run from foreign weights with --weights instead",
         )
-    try:
-        card = ModelCard.from_json(metadata[METADATA_KEY])
-    except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error.what}", why=error.why) from None
     model = skeleton(card.spec)
     wrong = mismatches(tensors, model.state_dict())
     if wrong:
         raise ModelFileError(f"{path}: weights do not fit the model card", why="; ".join(wrong[:3]))
     model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval(), card
+
+
+def card_of(path: Path | str) -> ModelCard | None:
+    """The card of a model file, or None where foreign weights have none; raises as `load_model`."""
+    return _card(path, read_tensors(path)[1])
+
+
+def refuse_simulated(path: Path | str, card: ModelCard) -> None:
+    """Refuse a model that came of a simulated attack: it may hold a backdoor, and is for study only.
+
+    Whoever gives a model out to be used calls this first.
+
+    Raises:
+        ModelFileError: the card carries the mark.
+    """
+    mark = card.extra.get(SIMULATION_MARK)
+    if mark:
+        raise ModelFileError(f"{path} is for study only", why=f"a simulated attack was part of its training: {mark}")
+
+
+def _card(path: Path | str, metadata: Mapping[str, str]) -> ModelCard | None:
+    if METADATA_KEY not in metadata:
+        return None
+    try:
+        return ModelCard.from_json(metadata[METADATA_KEY])
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error.what}", why=error.why) from None
 
 
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:

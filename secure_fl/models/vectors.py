@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from secure_fl.errors import ModelFileError
 from secure_fl.models.architectures import FixedBatchNorm2d
 
-__all__ = ["VectorSpec", "fingerprint", "flatten", "unflatten"]
+__all__ = ["VectorSpec", "fingerprint", "flatten", "flatten_gradient", "unflatten", "unflatten_gradient"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,24 @@ def unflatten(vector: npt.NDArray[np.float32], model: nn.Module) -> None:
     source = torch.from_numpy(vector if vector.flags.writeable else vector.copy())
     for part, tensor in zip(_parts(source, tensors), tensors, strict=True):
         tensor.copy_(part)
+
+
+def flatten_gradient(model: nn.Module) -> npt.NDArray[np.float32]:
+    """The gradients in the layout of `flatten`: (d,) float32, 0 at buffers and where there is no gradient."""
+    tensors = [tensor for _, tensor in _learned(model)]
+    vector = np.zeros(sum(tensor.numel() for tensor in tensors), dtype=np.float32)
+    for part, tensor in zip(_parts(torch.from_numpy(vector), tensors), tensors, strict=True):
+        if tensor.grad is not None:
+            part.copy_(tensor.grad)
+    return vector
+
+
+def unflatten_gradient(vector: npt.NDArray[np.float32], model: nn.Module) -> None:
+    """Write `vector` (d,), laid out as by `flatten_gradient`, into the gradients of `model` that exist."""
+    tensors = [tensor for _, tensor in _learned(model)]
+    for part, tensor in zip(_parts(torch.from_numpy(vector), tensors), tensors, strict=True):
+        if tensor.grad is not None:
+            tensor.grad.copy_(part)
 
 
 def fingerprint(model: nn.Module) -> str:

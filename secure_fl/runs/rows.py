@@ -60,7 +60,11 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
-    """One round. `finished` is None while it runs, or when it never ended; then it has no figures."""
+    """One round. `finished` is None while it runs, or when it never ended; then it has no figures.
+
+    Of the `accepted`, the rule let the `kept` in (None in records older than robust rules) and found numbers that are
+    not finite in the `masked`; `weights`: by site, None where the rule works coordinate by coordinate.
+    """
 
     round: int
     started: str | None = None
@@ -77,10 +81,18 @@ class RoundRow:
     epsilon: float | None = None
     client_epsilon: float | None = None
     accepted: tuple[str, ...] = ()
+    kept: tuple[str, ...] | None = None
+    masked: tuple[str, ...] = ()
+    weights: dict[str, float] | None = None
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
     sites: tuple[SiteRow, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Accepted sites that the rule did not let in."""
+        return () if self.kept is None else tuple(name for name in self.accepted if name not in self.kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ rounds. Equal model, images, settings, seed and thread count give equal bits, wh
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ from secure_fl.training.seeds import derive_seed
 if TYPE_CHECKING:
     from secure_fl.data import ImageSet, Normalisation
 
-__all__ = ["TrainResult", "TrainSettings", "train_locally"]
+__all__ = ["Adjust", "TrainResult", "TrainSettings", "train_locally"]
+
+Adjust = Callable[[nn.Module], None]
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,11 @@ def train_locally(
     settings: TrainSettings,
     *,
     seed: int,
+    adjust: Adjust | None = None,
 ) -> TrainResult:
     """Train `model` in place; order of images, augmentation and dropout all come from `seed`.
 
+    `adjust`: changes each batch's gradients in place before they are clipped and applied (simulated attackers).
     torch's generators and the model's training mode are afterwards as they were before.
 
     Raises:
@@ -105,7 +110,7 @@ def train_locally(
                     pixels = augmented(images.images[batch], settings.augment, augmenting)
                     inputs = normalised(pixels, normalisation.mean, normalisation.std, device)
                     labels = torch.from_numpy(images.labels[batch]).to(device)
-                    loss = _step(model, optimizer, inputs, labels, settings.grad_clip)
+                    loss = _step(model, optimizer, inputs, labels, settings.grad_clip, adjust)
                     steps += 1
                     if not math.isfinite(loss):
                         raise _diverged(f"the loss was {loss} in epoch {epoch}, step {steps}", settings)
@@ -118,12 +123,19 @@ def train_locally(
 
 
 def _step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, labels: torch.Tensor, grad_clip: float
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    grad_clip: float,
+    adjust: Adjust | None,
 ) -> float:
     """One step of SGD; returns the mean loss before it."""
     optimizer.zero_grad()
     loss = F.cross_entropy(model(inputs), labels)
     loss.backward()  # type: ignore[no-untyped-call]
+    if adjust is not None:
+        adjust(model)
     if grad_clip > 0:
         nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
     optimizer.step()
