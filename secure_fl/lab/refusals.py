@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from secure_fl.data import open_dataset
 from secure_fl.errors import ConfigError
 from secure_fl.lab.adversary import adversary_of
 from secure_fl.lab.comparison import CLEAN, UNDEFENDED, Comparison, Setting
+from secure_fl.lab.data import data_config
+from secure_fl.lab.networks import network_named
 from secure_fl.lab.rules import coordinator_of
 
 __all__ = ["refusals"]
@@ -20,8 +23,11 @@ def refusals(comparison: Comparison) -> dict[Setting, str]:
     """The settings that the simulation would refuse because of their defense or attack, each with the reason.
 
     Raises:
-        ConfigError: a defense or an attack that is refused at every f: an unknown name or parameter, for instance.
+        ConfigError: a defense or an attack that is refused at every f, an unknown name for instance; an unknown model.
+        DataError, NotFoundError: the data set cannot be opened.
     """
+    network_named(comparison.base.model)
+    open_dataset(data_config(comparison.base))
 
     def defend(text: str, f: int) -> None:
         coordinator_of(comparison.scenario(Setting(f, comparison.alphas[0], text, CLEAN), comparison.seeds[0]))
