@@ -45,8 +45,7 @@ _NAME = "digits"  # of the scenario that is compared where none is given
 @app.command(
     epilog=examples(
         "secure-fl compare --attack sign_flip --defense trimmed_mean --byzantine 2 --seeds 3 --rounds 1",
-        "secure-fl compare --attack sign_flip --attack backdoor_patch --defense median --defense multi_krum "
-        "--byzantine 1,2 --alpha 0.5 --seeds 2 --rounds 1 --output small",
+        "secure-fl --format json compare --attack sign_flip --defense trimmed_mean --byzantine 2 --seeds 3 --rounds 1",
     )
 )
 def compare(
