@@ -16,7 +16,7 @@ from secure_fl.lab.report.curves import curve_charts
 from secure_fl.lab.report.markup import Markup, element, joined
 from secure_fl.lab.report.methods import fault_list, limits, methods, test_table
 from secure_fl.lab.report.palette import heat_css, level
-from secure_fl.lab.report.tables import accuracy_table, damage_table, flags, selection_table, success_table
+from secure_fl.lab.report.tables import accuracy_table, damage_table, flag, selection_table, success_table
 from secure_fl.lab.report.words import MARKS, attack_name, defense_name, interval, panel_name, percent
 from secure_fl.lab.results import CellState, Results
 from secure_fl.lab.statistics import Estimate
@@ -83,7 +83,8 @@ def _warnings(results: Results) -> list[Markup]:
     said = []
     if results.findings.incomplete:
         count = len(results.findings.incomplete)
-        said.append(f"{count} entries lack seeds. They have no mean here and take part in nothing else.")
+        entries = "1 entry lacks seeds" if count == 1 else f"{count} entries lack seeds"
+        said.append(f"{entries}: single values, no mean, and no part in anything else.")
     if len(results.made) > 1:
         said.append("These simulations were made by different versions of the code; see the methods.")
     if not results.paired:
@@ -133,19 +134,30 @@ def _tiles(findings: Findings, panel: Panel) -> Markup:
     tiles = [_tile("nobody attacks, nobody defends", panel.clean.accuracy, "")]
     if bare := panel.worst.get(UNDEFENDED):
         tiles.append(_tile("attacked, no defense", bare.accuracy, f"worst: {attack_name(bare.attack)}", bare))
+    if best := _best(panel):
+        tiles.append(best)
+    return element("div", {"class": "tiles"}, *tiles)
+
+
+def _best(panel: Panel) -> Markup | None:
+    """The defense with the best worst case, of those that no backdoor passes if there are any."""
     complete = {
         defense: worst
         for defense, worst in panel.worst.items()
         if defense != UNDEFENDED and worst.counted == worst.attacks
     }
-    if complete:
-        best = max(complete, key=lambda defense: complete[defense].accuracy.mean)
-        found = complete[best]
-        near = sum(_overlap(found.accuracy, other.accuracy) for name, other in complete.items() if name != best)
-        tied = f"; the intervals of {near} more overlap" if near else ""
-        words = ", ".join([f"{defense_name(best)}, worst: {attack_name(found.attack)}{tied}", *flags(panel, best)])
-        tiles.append(_tile("best worst case of a defense", found.accuracy, words, found))
-    return element("div", {"class": "tiles"}, *tiles)
+    if not complete:
+        return None
+    best = max(complete, key=lambda defense: (not flag(panel, defense), complete[defense].accuracy.mean))
+    found, passed = complete[best], flag(panel, best)
+    near = sum(_overlap(found.accuracy, other.accuracy) for name, other in complete.items() if name != best)
+    words = [f"{defense_name(best)}, worst: {attack_name(found.attack)}"]
+    words += [f"intervals of {near} more overlap"] if near else []
+    if passed:
+        return _tile("best worst case, but a backdoor passes", found.accuracy, "; ".join([*words, passed]))
+    kept_out = any(flag(panel, defense) for defense in complete)
+    title = "best worst case of those that no backdoor passes" if kept_out else "best worst case of a defense"
+    return _tile(title, found.accuracy, "; ".join(words), found)
 
 
 def _tile(title: str, of: Estimate | None, words: str, worst: Worst | None = None) -> Markup:

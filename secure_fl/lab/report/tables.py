@@ -19,7 +19,7 @@ __all__ = [
     "accuracy_table",
     "captioned",
     "damage_table",
-    "flags",
+    "flag",
     "heat_table",
     "selection_table",
     "success_table",
@@ -42,16 +42,17 @@ def accuracy_table(findings: Findings, panel: Panel) -> Markup:
     def worst(defense: str) -> Markup:
         if (found := panel.worst.get(defense)) is None:
             return _empty("–", "not measured", "worst")
-        return _worst(found, flags(panel, defense))
+        return _worst(found, flag(panel, defense))
 
     caption = "Accuracy on the test images, in percent; mean over the seeds, with its 95 % interval below"
     return heat_table(findings, panel, findings.comparison.attacks, caption, cell, worst)
 
 
-def flags(panel: Panel, defense: str) -> list[str]:
-    """The attacks whose trigger works against a defense, each as `⚑ backdoor_patch 84.6 %`."""
-    found = (_flag(entry, attack) for (of, attack), entry in panel.entries.items() if of == defense)
-    return [each for each in found if each]
+def flag(panel: Panel, defense: str) -> str:
+    """The backdoors whose trigger works against a defense: `⚑ backdoor_patch 84.6 %`, `⚑ 2 backdoors`, or nothing."""
+    found = [_flag(entry, attack) for (of, attack), entry in panel.entries.items() if of == defense]
+    working = [each for each in found if each]
+    return f"⚑ {len(working)} backdoors" if len(working) > 1 else "".join(working)
 
 
 def success_table(findings: Findings, panel: Panel) -> Markup | None:
@@ -160,7 +161,7 @@ def _flag(entry: Entry, attack: str = "") -> str:
     """`⚑ 84.6` where the trigger works more often than not, whatever the accuracy says."""
     if entry.success is None or entry.success.mean < TRIGGERED:
         return ""
-    return f"⚑ {attack or 'trigger works'} {percent(entry.success.mean)}\N{NO-BREAK SPACE}%"
+    return f"⚑ {attack or 'trigger'} {percent(entry.success.mean)}\N{NO-BREAK SPACE}%"
 
 
 def _value(kept: float | None, grade: Grade | None, text: str, *below: str, kind: str = "") -> Markup:
@@ -172,8 +173,8 @@ def _value(kept: float | None, grade: Grade | None, text: str, *below: str, kind
     return element("td", {"class": f"{color} {kind}".strip()}, sign, text, spoken, *small)
 
 
-def _worst(worst: Worst, flagged: Sequence[str]) -> Markup:
-    lines = [interval(worst.accuracy), attack_name(worst.attack), *flagged]
+def _worst(worst: Worst, flagged: str) -> Markup:
+    lines = [interval(worst.accuracy), attack_name(worst.attack), flagged]
     if worst.counted == worst.attacks:
         return _value(worst.kept, worst.grade, percent(worst.accuracy.mean), *lines, kind="worst")
     lines.append(f"only {worst.counted} of {worst.attacks} attacks")

@@ -76,8 +76,8 @@ def interval(of: Estimate) -> str:
 
 
 def p_value(p: float) -> str:
-    """`0.031`, or `< 0.001`."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    """`0.0625`, or `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3g}"
 
 
 def gap(entry: Entry, seeds: int) -> str:

@@ -92,8 +92,21 @@ def test_no_colour_stands_alone(store: CellStore, lab: Any) -> None:
 def test_a_backdoor_that_works_is_flagged_beside_a_good_accuracy(store: CellStore, lab: Any) -> None:
     lab.fill(store, lab.comparison(), ALL)
     text = drawn(store, lab.comparison())
-    assert "⚑ trigger works 80.0" in cell_of(text, 0, 0, 3)
+    assert "⚑ trigger 80.0" in cell_of(text, 0, 0, 3)
     assert "⚑ backdoor_" in cell_of(text, 0, 1, 1)
+
+
+def test_the_best_defense_is_one_that_no_backdoor_passes_if_there_is_one(store: CellStore, lab: Any) -> None:
+    grid = lab.comparison(defenses=("median", "krum"))
+    krum = {("krum", attack): 0.75 for attack in ("", "sign_flip", "backdoor_patch")}
+    lab.fill(store, grid, {**ALL, **krum})
+    assert "best worst case, but a backdoor passes" in drawn(store, grid)
+    for cell in grid.cells():
+        if (cell.setting.defense, cell.setting.attack) == ("krum", "backdoor_patch"):
+            last = lab.round_outcome(accuracy=0.75, attack_success=0.1)
+            store.write_outcome(lab.outcome(cell.scenario, last, attackers=(3,)), lab.MADE)
+    said = Document(drawn(store, grid)).text
+    assert re.search(r"of those that no backdoor passes\s+~ 75.0 %", said)
 
 
 def test_an_entry_that_lacks_a_seed_shows_values_and_no_mean(store: CellStore, lab: Any) -> None:
@@ -108,7 +121,7 @@ def test_an_entry_that_lacks_a_seed_shows_values_and_no_mean(store: CellStore, l
     assert "2 of 3 seeds" in cell
     assert "≤ 81.0" in cell_of(text, 0, 1, 1)
     assert "only 1 of 2 attacks" in cell_of(text, 0, 1, 1)
-    assert "1 entries lack seeds" in text
+    assert "1 entry lacks seeds" in text
 
 
 def test_what_was_refused_and_what_failed_is_said_with_its_reason(store: CellStore, lab: Any) -> None:
@@ -138,7 +151,7 @@ def test_enough_seeds_are_not_excused(store: CellStore, lab: Any) -> None:
     lab.fill(store, grid, {at: value / 1.2 for at, value in ALL.items()})
     text = drawn(store, grid)
     assert "Not shown here." not in text
-    assert "0.004" in text  # p after Holm: 2 / 2^9
+    assert "0.00391" in text  # p after Holm: 2 / 2^9
 
 
 def test_different_code_and_unpaired_data_are_said_aloud(store: CellStore, lab: Any) -> None:
