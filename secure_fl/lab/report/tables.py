@@ -100,7 +100,7 @@ def selection_table(findings: Findings, panel: Panel) -> Markup:
         if recall is None:
             return _empty("–", "nobody attacks")
         precision = entry.mean(lambda each: each.precision)
-        found = f"{share(precision)} / {share(recall)}" if precision is not None else "turns nobody away"
+        found = f"{share(precision)} / {share(recall)}" if precision is not None else "keeps all"
         heard = "by coordinate" if weight is None else f"weight {share(weight)}"
         return _value(1 - min(1.0, (weight or 0.0) * 2) if weight is not None else None, None, found, heard)
 
