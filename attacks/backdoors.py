@@ -11,7 +11,7 @@ Every stamp goes on whole pixels at the top left, in all channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -65,13 +65,13 @@ class BackdoorPatch(Quiet):
 
 @dataclass(frozen=True)
 class ModelReplacement(BackdoorPatch):
-    """The patch, with an update that the mean cannot dilute: it is multiplied by `factor`, n / f unless told otherwise.
+    """The patch, with an update that the mean cannot dilute: it is multiplied by `factor`.
 
-    Under FedAvg of equal weights the f attackers' mean then takes the place of the global step (eq. 3 there, with
+    At n / f, under FedAvg of equal weights, the f attackers' mean takes the place of the global step (eq. 3 there, with
     the honest updates taken to cancel).
     """
 
-    factor: float = 1.0
+    factor: float = field(kw_only=True)
 
     name: ClassVar[str] = "model_replacement"
     paper: ClassVar[str] = "Bagdasaryan 2020, How to backdoor FL, AISTATS, section 4.2, eq. 3 (arXiv 1807.00459)"

@@ -76,7 +76,7 @@ class Huge:
     teaches: ClassVar[str] = "cap the norm, computed in float64, before any Gram matrix: 1e30 squared is infinite"
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.value) or abs(self.value) > np.finfo(np.float32).max:
+        if not math.isfinite(self.value) or abs(self.value) > float(np.finfo(np.float32).max):
             raise AttackError(f"huge(value={self.value:g})", why="float32 cannot hold it", fix="at most 3.4e38")
 
     def forge(self, reply: Reply, *, earlier: Reply | None, rng: np.random.Generator) -> Forgery:

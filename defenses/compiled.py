@@ -6,7 +6,7 @@ columns at a time are loaded from the rows where they lie, sorted in registers, 
 data are read once and nothing is copied. On the way each value is multiplied by zero and summed, which tells whether
 all were finite.
 
-This module imports llvmlite, so it is imported at the first use.
+The import of llvmlite takes 0.2 s, so this module is imported at the first use.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
-import llvmlite.binding as llvm
 import numpy as np
 
 from defenses.base import Vector
+from defenses.machine_code import address_of
 from defenses.networks import network
 
 __all__ = ["LANES", "Kernel", "closest_mean_kernel", "order_mean_kernel"]
@@ -31,7 +31,6 @@ Kernel = Callable[[Sequence[Vector], Vector], bool]
 
 _F, _D = f"<{LANES} x float>", f"<{LANES} x double>"
 _SIGNATURE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
-_ENGINES: list[llvm.ExecutionEngine] = []  # an engine owns the code that it made
 
 
 @cache
@@ -132,7 +131,7 @@ exit:
 ret i32 %answer
 }}
 """
-    function = _SIGNATURE(_compiled(text))
+    function = _SIGNATURE(address_of("kernel", text))
 
     def run(rows: Sequence[Vector], out: Vector) -> bool:
         if out.size < LANES:
@@ -145,16 +144,3 @@ ret i32 %answer
         return not function(addresses, out.size, out.ctypes.data)
 
     return run
-
-
-def _compiled(text: str) -> int:
-    """Address of the function `kernel` of a module in LLVM's language, made for this machine."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
-    )
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(text), target)
-    engine.finalize_object()
-    _ENGINES.append(engine)
-    return int(engine.get_function_address("kernel"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from defenses.base import Aggregation, DefenseError, Guarantee, Mask, Surroundings, Vector
 from defenses.coordinates import NotFiniteError
-from defenses.gram import Gram, gram
+from defenses.gram import Gram, gram, plain_gram
 from defenses.rows import Rows, combine, finite_rows, rows_of
 from defenses.scene import Decision, Formed, PreAggregator, Rule, Scene, Step
 
@@ -56,8 +56,13 @@ class Composition:
             why = f"{self.name} was built for n={self.n}"
             raise DefenseError(f"{len(rows)} updates", why, "build it for the number of clients")
         anchor = self.rule.anchor(surroundings, self._memory)
-        if any(step.geometric for step in (*self.pre, self.rule)):
-            return self._decide(rows, surroundings, anchor, *gram(rows, anchor))
+        if anchor is not None and anchor.shape != rows[0].shape:
+            why = f"{self.rule.name} compares them with a vector of shape {anchor.shape}"
+            raise DefenseError(f"updates of shape {rows[0].shape}", why, "build a new defense for another model")
+        geometric = [step for step in (*self.pre, self.rule) if step.geometric]
+        if geometric:
+            form = gram if any(step.measures_distances for step in geometric) else plain_gram
+            return self._decide(rows, surroundings, anchor, *form(rows, anchor))
         if self.rule.finds_faults and not self.pre:
             with suppress(NotFiniteError):
                 return self._decide(rows, surroundings, anchor, None, np.zeros(len(rows), bool))

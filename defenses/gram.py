@@ -15,15 +15,19 @@ own update). Norms are distances to the origin, so rules that clip need no secon
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defenses.base import Mask, Vector
-from defenses.rows import Rows, chunks, gather
+from defenses.rows import Rows, all_finite, chunks
 
-__all__ = ["ORIGIN", "REFERENCE", "Gram", "gram"]
+__all__ = ["ORIGIN", "REFERENCE", "Gram", "PortableProducts", "gram", "plain_gram"]
 
 ORIGIN, REFERENCE = 0, 1
 """Which anchor: the zero vector, or the point that the rule brought."""
@@ -31,6 +35,9 @@ ORIGIN, REFERENCE = 0, 1
 # Squares of entries within these bounds neither overflow float32 when a chunk is added up nor vanish.
 _SMALLEST_NORM2, _LARGEST_NORM2 = 1e-26, 1e30
 _FAR = 1e3  # a centre so many times farther (squared) than the middle row's neighbours costs more than three digits
+
+# Above so many points a BLAS is as fast.
+_MOST_COMPILED = 64
 
 Products = NDArray[np.float64]
 
@@ -90,6 +97,16 @@ class Gram:
         return Gram((products + products.T) / 2, len(mixing))
 
 
+def plain_gram(rows: Rows, anchor: Vector | None = None) -> tuple[Gram, Mask]:
+    """The same around the origin, for rules that compare norms and directions and may face a hostile majority.
+
+    A majority chooses the centre of `gram`. Here an inner product is as exact as its two vectors are long, whatever the
+    others are, but differences of vectors that are nearly the same lose digits.
+    """
+    products, masked = _accumulate(rows, anchor, len(rows) + ORIGIN)
+    return _restricted(products, masked), masked
+
+
 def gram(rows: Rows, anchor: Vector | None = None) -> tuple[Gram, Mask]:
     """The Gram of the finite rows, the origin and `anchor` (d,), with the (n,) mask of the rows left out.
 
@@ -100,44 +117,107 @@ def gram(rows: Rows, anchor: Vector | None = None) -> tuple[Gram, Mask]:
     if kept.size:
         middle, far = _middle(products[np.ix_(kept, kept)])
         if far:
-            products, _ = _accumulate(rows, anchor, rows[kept[middle]])
-    points = np.concatenate([kept, np.arange(len(rows), len(products))])
-    return Gram(products[np.ix_(points, points)], len(kept)), masked
+            products, _ = _accumulate(rows, anchor, int(kept[middle]))
+    return _restricted(products, masked), masked
 
 
-def _accumulate(rows: Rows, anchor: Vector | None, centre: Vector | None) -> tuple[Products, Mask]:
+def _restricted(products: Products, masked: Mask) -> Gram:
+    n = len(masked)
+    kept = np.flatnonzero(~masked)
+    points = np.concatenate([kept, np.arange(n, len(products))])
+    return Gram(products[np.ix_(points, points)], len(kept))
+
+
+def _accumulate(rows: Rows, anchor: Vector | None, centre: int | None) -> tuple[Products, Mask]:
+    """Products of the rows, the origin and the anchor around point `centre`, or around the shorter rows' mean."""
     n, size = len(rows), rows[0].size
-    points = [*rows, np.zeros(size, np.float32)] if anchor is None else [*rows, np.zeros(size, np.float32), anchor]
+    origin = np.zeros(size, np.float32)
+    points = [*rows, origin] if anchor is None else [*rows, origin, anchor]
     masked = np.zeros(n, bool)
     total = np.zeros((len(points), len(points)))
-    buffer = np.empty((len(points), max(stop - start for start, stop in chunks(len(points), size))), np.float32)
-    for start, stop in chunks(len(points), size):
-        chunk = gather(points, start, stop, buffer)
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            norms2 = np.einsum("ij,ij->i", chunk, chunk)
+    for start, stop, source in _pieces(points):
+        norms2 = source.norms2(start, stop)
         if not np.isfinite(norms2[:n]).all():
-            masked |= ~np.isfinite(chunk[:n]).all(axis=1)
-        chunk[:n][masked] = 0.0
-        total += _products(chunk, norms2, masked, None if centre is None else centre[start:stop])
+            faulty = [not all_finite(row[start:stop]) for row in rows]
+            for index in np.flatnonzero(faulty & ~masked):
+                masked[index] = True
+                points[index] = origin
+            for index in np.flatnonzero(masked):
+                source.replace(int(index), n)
+            norms2[:n][masked] = 0.0
+        weights = _centre(norms2[:n], masked, len(points)) if centre is None else np.eye(len(points))[centre]
+        tiny = np.flatnonzero(norms2 < _SMALLEST_NORM2)
+        if float(norms2.max()) < _LARGEST_NORM2 and not any(points[i][start:stop].any() for i in tiny):
+            total += source.products(start, stop, weights.astype(np.float32))
+        else:
+            wide = np.stack([point[start:stop] for point in points]).astype(np.float64)
+            wide -= weights @ wide
+            total += wide @ wide.T
     return total, masked
 
 
-def _products(chunk: NDArray[np.float32], norms2: NDArray[np.float32], masked: Mask, centre: Vector | None) -> Products:
-    """The chunk's inner products around `centre`, or around the mean of its shorter rows; changes the chunk."""
-    n = len(masked)
-    if centre is None:
-        half = (n - int(masked.sum()) + 1) // 2
-        shortest = np.argsort(np.where(masked, np.inf, norms2[:n]), kind="stable")[:half]
-        weights = np.zeros(len(chunk), np.float32)
-        weights[shortest] = 1.0 / max(half, 1)
-        centre = weights @ chunk
-    largest = float(np.nanmax(norms2))
-    ordinary = largest < _LARGEST_NORM2 and not np.any((norms2 > 0) & (norms2 < _SMALLEST_NORM2))
-    if ordinary:
-        chunk -= centre
+def _centre(norms2: NDArray[np.float32], masked: Mask, points: int) -> NDArray[np.float64]:
+    """(points,) weights of the mean of the shorter half of the rows."""
+    half = (len(masked) - int(masked.sum()) + 1) // 2
+    shortest = np.argsort(np.where(masked, np.inf, norms2), kind="stable")[:half]
+    weights = np.zeros(points)
+    weights[shortest] = 1.0 / max(half, 1)
+    return weights
+
+
+class _Source(Protocol):
+    """What multiplies a piece of the points: compiled, or NumPy."""
+
+    def replace(self, index: int, other: int) -> None: ...
+    def norms2(self, start: int, stop: int) -> NDArray[np.float32]: ...
+    def products(self, start: int, stop: int, weights: NDArray[np.float32]) -> Products: ...
+
+
+def _pieces(points: list[Vector]) -> Iterator[tuple[int, int, _Source]]:
+    """Ends of pieces that fit the cache, with what multiplies them; the last few columns are left to NumPy."""
+    size, compiled, portable = points[0].size, _compiled(), PortableProducts(points)
+    source = compiled.CompiledProducts(points) if compiled and len(points) <= _MOST_COMPILED else portable
+    lanes = compiled.LANES if compiled else 1
+    for start, stop in chunks(len(points), size):
+        whole = stop - (stop - start) % lanes
+        if whole > start:
+            yield start, whole, source
+        if stop > whole:
+            yield whole, stop, portable
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    """`defenses.compiled_products`, or None where it cannot be used."""
+    try:
+        from defenses import compiled_products
+
+        compiled_products.CompiledProducts([np.zeros(compiled_products.LANES, np.float32)]).norms2(0, 8)
+    except (ImportError, OSError, RuntimeError):  # no llvmlite, or a system that allows no code in memory
+        return None
+    return compiled_products
+
+
+class PortableProducts:
+    """Products of `points` by NumPy; see `CompiledProducts`, from which it differs by rounding only."""
+
+    def __init__(self, points: Sequence[Vector]) -> None:
+        self._points = list(points)
+
+    def replace(self, index: int, other: int) -> None:
+        """Let point `other` stand in for point `index` from now on."""
+        self._points[index] = self._points[other]
+
+    def norms2(self, start: int, stop: int) -> NDArray[np.float32]:
+        """(n,): squared norms of the columns from `start` to `stop`."""
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            return np.array([point[start:stop] @ point[start:stop] for point in self._points], np.float32)
+
+    def products(self, start: int, stop: int, weights: NDArray[np.float32]) -> Products:
+        """(n, n): inner products of these columns around `weights` (n,) times the points."""
+        chunk = np.stack([point[start:stop] for point in self._points])
+        chunk -= weights @ chunk
         return (chunk @ chunk.T).astype(np.float64)
-    wide = chunk.astype(np.float64) - centre.astype(np.float64)
-    return wide @ wide.T
 
 
 def _middle(products: Products) -> tuple[int, bool]:

@@ -17,7 +17,7 @@ from defenses.base import DefenseError, Mask, Matrix, Vector
 __all__ = ["Rows", "all_finite", "chunks", "combine", "finite_rows", "gather", "mix", "rows_of"]
 
 Rows = list[Vector]
-_CHUNK_BYTES = 1 << 19
+_CHUNK_BYTES = 1 << 21  # measured: smaller pieces cost more in calls than they gain in the cache
 _LARGEST = float(np.finfo(np.float32).max)
 
 

@@ -119,6 +119,8 @@ class Step(ABC):
     guarantee: ClassVar[Guarantee]
     geometric: ClassVar[bool] = False
     """Whether the step asks for the Gram."""
+    measures_distances: ClassVar[bool] = True
+    """Whether it asks it for distances between vectors, or only for norms and directions; see `plain_gram`."""
     draws: ClassVar[bool] = False
     """Whether the step needs `Surroundings.rng`."""
 

@@ -7,16 +7,18 @@ of the sites it assumes to be hostile. `attackers` is how many are. They may dif
 
 from __future__ import annotations
 
+import difflib
 from enum import StrEnum
 from functools import lru_cache
 from typing import Protocol
 
 from attacks.base import AttackError, UpdateAttack
 from attacks.data import DataAttack
-from attacks.registry import DATA_ATTACKS, UPDATE_ATTACKS
+from attacks.registry import DATA_ATTACKS, UPDATE_ATTACKS, WIRE_ATTACKS
 from attacks.registry import build as attack_named
 from attacks.wire import WireAttack
 from defenses.base import Defense, DefenseError
+from defenses.registry import PRE_AGGREGATORS, RULES
 from defenses.registry import build as composed
 from secure_fl.compositions import FEDAVG, Step, parse, spell
 from secure_fl.errors import ConfigError
@@ -29,14 +31,23 @@ __all__ = [
     "fewest_replies",
     "needs_root",
     "refuse_adversity",
+    "remembers",
     "space_of",
     "without_parameters",
 ]
 
 Attack = UpdateAttack | DataAttack | WireAttack
 
+# Rules with a memory; tests/test_adversity.py finds them out by trying each.
+_REMEMBERING = ("centered_clipping", "foolsgold")
 # These misuse time or connections, which the local grid does not have.
 _NEED_A_NETWORK = ("late", "duplicate", "sybil")
+
+
+_NAMES = {
+    "defense": (*PRE_AGGREGATORS, *RULES),
+    "attack": (*UPDATE_ATTACKS, *DATA_ATTACKS, *WIRE_ATTACKS),
+}
 
 
 class Space(StrEnum):
@@ -85,7 +96,11 @@ def build_defense(text: str, *, sites: int, byzantine: int) -> Defense:
     try:
         return composed(_steps("defense", text), n=sites, f=byzantine)
     except DefenseError as error:
-        raise ConfigError(f"`defense` is {text}, but {error.what}", why=error.why, fix=error.fix) from None
+        raise ConfigError(
+            f"`defense` is {text} for {sites} sites with `byzantine` {byzantine}",
+            why=f"{error.what}: {error.why}",
+            fix=error.fix,
+        ) from None
 
 
 @lru_cache(maxsize=64)
@@ -111,6 +126,11 @@ def needs_root(text: str) -> bool:
     return any(name == "fltrust" for name, _ in _steps("defense", text))
 
 
+def remembers(text: str) -> bool:
+    """Whether the defense weighs a round by the rounds before it: what it remembers is not saved with the run."""
+    return text != FEDAVG and any(name in _REMEMBERING for name, _ in _steps("defense", text))
+
+
 def build_attack(text: str, *, sites: int, attackers: int, place: int = 0) -> Attack:
     """The attack of the attacker at `place`, the first having 0; where `text` joins several kinds, they take turns.
 
@@ -122,7 +142,7 @@ def build_attack(text: str, *, sites: int, attackers: int, place: int = 0) -> At
     try:
         return attack_named(name, parameters, n=sites, f=attackers)
     except AttackError as error:
-        raise ConfigError(f"`attack` is {text}, but {error.what}", why=error.why, fix=error.fix) from None
+        raise ConfigError(f"`attack` is {text}", why=f"{error.what}: {error.why}", fix=error.fix) from None
 
 
 def space_of(text: str) -> Space:
@@ -132,8 +152,13 @@ def space_of(text: str) -> Space:
 
 
 def without_parameters(text: str) -> str:
-    """The same composition with every parameter at its default."""
-    return spell([(name, {}) for name, _ in _steps("defense", text)])
+    """The same composition with every parameter at its default; those that have none stay as they are."""
+    return text if text == FEDAVG else spell([_plain(*step) for step in _steps("defense", text)])
+
+
+def _plain(name: str, given: dict[str, float]) -> Step:
+    declared = {**PRE_AGGREGATORS, **RULES}[name].parameters
+    return name, {key: value for key, value in given.items() if declared.get(key) is None}
 
 
 def refuse_adversity(config: Adversity) -> None:
@@ -225,6 +250,13 @@ def _refuse_attack(config: Adversity) -> None:
 
 def _steps(setting: str, text: str) -> tuple[Step, ...]:
     try:
-        return parse(text)
+        steps = parse(text)
     except ConfigError as error:
         raise ConfigError(f"`{setting}` is {text!r}: {error.what}", why=error.why, fix=error.fix) from None
+    known = _NAMES[setting]
+    for name, _ in steps:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            fix = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"`{setting}` is {text!r}: there is no {setting} `{name}`", fix=fix)
+    return steps

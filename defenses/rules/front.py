@@ -91,6 +91,7 @@ class Clipping(PreAggregator):
 
     name = "clipping"
     geometric = True
+    measures_distances = False
     keeps_clients = True
     guarantee = Guarantee(
         paper="Sun et al. 2019, Can You Really Backdoor Federated Learning?, Section 3.2",
@@ -117,6 +118,7 @@ class ARC(PreAggregator):
 
     name = "arc"
     geometric = True
+    measures_distances = False
     keeps_clients = True
     guarantee = Guarantee(
         paper="Allouah et al. 2025, Adaptive Gradient Clipping for Robust Federated Learning (ARC), Algorithm 2",

@@ -7,13 +7,14 @@ which no default can know, so a default of 0 means a scale that is taken from th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defenses.base import DefenseError, Guarantee, Surroundings, Vector
+from defenses.base import Guarantee, Surroundings, Vector
 from defenses.gram import ORIGIN, REFERENCE
 from defenses.parameters import at_least, whole
 from defenses.scene import Decision, Rule, Scene, Weighted
@@ -59,6 +60,7 @@ class NormClipping(Rule):
 
     name = "norm_clipping"
     geometric = True
+    measures_distances = False
     guarantee = Guarantee(
         paper="Sun et al. 2019, Can You Really Backdoor Federated Learning?, Section 3.2",
         tolerates="f attackers move the step by at most 2·f·bound/n, whatever they send",
@@ -115,8 +117,6 @@ class CenteredClipping(Rule):
         """Weights of the updates; the rest is that of the last step."""
         seen_from = ORIGIN if scene.anchor is None else REFERENCE
         weights = centered_clipping_weights(scene.gram.around(seen_from), self.tau, int(self.iterations))
-        if scene.anchor is not None and len(scene.anchor) != len(scene.rows[0]):
-            raise DefenseError("updates of another length", "the last step had another", "build a new defense")
         return Weighted(weights, rest=1.0 - float(weights.sum()), memory=lambda step: step)
 
 
@@ -170,16 +170,21 @@ def geometric_median_weights(inner: NDArray[np.float64], smoothing: float, toler
     n = len(inner)
     norms = inner.diagonal()
     between = np.sqrt(np.maximum(norms[:, None] + norms[None, :] - 2 * inner, 0.0))
-    distances = between[np.argmin(np.median(between, axis=1))]
-    scale = float(np.median(distances))
+    ordered = np.sort(between, axis=1)
+    medians = (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
+    middle = int(np.argmin(medians))
+    distances, scale = between[middle], float(medians[middle])
     if scale == 0.0:  # more than half of the updates are one and the same, and so is their geometric median
         return np.asarray((distances == 0.0) / np.count_nonzero(distances == 0.0))
     pull = 1.0 / np.maximum(distances, scale)
+    target = pull / pull.sum()
     for _ in range(_MOST_ITERATIONS):
-        weights = pull / pull.sum()
+        weights = target
         pull = 1.0 / np.maximum(_distances(inner, weights), smoothing * scale)
-        move = pull / pull.sum() - weights
-        if pull.sum() * np.sqrt(max(float(move @ inner @ move), 0.0)) <= tolerance * n:
+        total = float(pull.sum())
+        target = pull / total
+        move = target - weights
+        if total * math.sqrt(max(float(move @ inner @ move), 0.0)) <= tolerance * n:
             break
     return np.asarray(weights)
 

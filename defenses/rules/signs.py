@@ -65,6 +65,7 @@ class SignGuard(Rule):
 
     name = "signguard"
     geometric = True
+    measures_distances = False
     guarantee = Guarantee(
         paper="Xu et al. 2022, Byzantine-robust Federated Learning through Collaborative Malicious Gradient Filtering, "
         "Algorithm 2 (plain SignGuard)",

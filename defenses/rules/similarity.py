@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defenses.base import DefenseError, Guarantee, Mask, Surroundings, Vector
-from defenses.gram import ORIGIN, REFERENCE, gram
+from defenses.gram import ORIGIN, REFERENCE, plain_gram
 from defenses.parameters import at_least
 from defenses.rows import mix
 from defenses.scene import Decision, Rule, Scene, Weighted
@@ -20,6 +20,7 @@ from defenses.scene import Decision, Rule, Scene, Weighted
 __all__ = ["FLAME", "FLTrust", "FoolsGold", "cosines", "first_majority", "foolsgold_weights"]
 
 _LARGEST = float(np.finfo(np.float32).max)
+_ROUNDING = 1e-6  # of a cosine of float32 vectors
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class FoolsGold(Rule):
         past: Mapping[int, Vector] = scene.memory or {}
         present = scene.rows if scene.row_mixing is None else list(mix(scene.rows, scene.row_mixing))
         sums = {client: _added(past.get(client), update) for client, update in zip(scene.clients, present, strict=True)}
-        history, _ = gram(list(sums.values()))
+        history, _ = plain_gram(list(sums.values()))
         weights = foolsgold_weights(cosines(history.around(ORIGIN)), self.confidence)
         kept = {**past, **sums}
         return Weighted(weights / (weights.sum() or 1.0), kept=weights > 0, memory=lambda step: kept)
@@ -79,7 +80,7 @@ def foolsgold_weights(similar: NDArray[np.float64], confidence: float) -> NDArra
     ratio = np.where(most[None, :] > most[:, None], most[:, None] / safe[None, :], 1.0)
     pardoned = np.where(np.eye(n, dtype=bool), -np.inf, np.where(np.isfinite(others), similar * ratio, 0.0))
     rates = np.clip(1.0 - pardoned.max(axis=1), 0.0, 1.0)
-    if not rates.max() > 0:
+    if not rates.max() > _ROUNDING:
         return np.zeros(n)
     rates = np.clip(rates / rates.max(), 1e-12, 0.99)
     return np.asarray(np.clip(confidence * (np.log(rates / (1.0 - rates)) + 0.5), 0.0, 1.0))
@@ -91,6 +92,7 @@ class FLTrust(Rule):
 
     name = "fltrust"
     geometric = True
+    measures_distances = False
     guarantee = Guarantee(
         paper="Cao et al. 2021, FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping, Algorithm 2",
         tolerates="any f < n: the step is no longer than the server's update and never against it",
@@ -107,6 +109,9 @@ class FLTrust(Rule):
         if surroundings.reference is None:
             why = "it weighs the updates by the server's own, which is missing"
             raise DefenseError("fltrust without a reference", why, "give the coordinator trusted data to train on")
+        if not np.isfinite(surroundings.reference).all():
+            why = "an entry of the server's own update is not finite"
+            raise DefenseError("fltrust with a broken reference", why, "look into the coordinator's training")
         return np.asarray(surroundings.reference, np.float32)
 
     def decide(self, scene: Scene) -> Decision:
@@ -130,6 +135,7 @@ class FLAME(Rule):
 
     name = "flame"
     geometric = True
+    measures_distances = False
     draws = True
     guarantee = Guarantee(
         paper="Nguyen et al. 2022, FLAME: Taming Backdoors in Federated Learning, Algorithm 1",

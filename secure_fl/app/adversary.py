@@ -111,13 +111,16 @@ class Adversary:
     def forged(self, reply: Reply, *, earlier: Reply | None, seed: int) -> Forgery:
         """What a wire attack makes of an honest reply."""
         rng = np.random.default_rng(derive_seed(seed, "wire", reply.round, self.index))
-        return cast(WireAttack, self._built()).forge(reply, earlier=earlier, rng=rng)
+        return cast(WireAttack, self._built(self.sites)).forge(reply, earlier=earlier, rng=rng)
 
     def _crafted(self, order: Order, config: RunConfig, train: Train) -> Vector:
-        honest = self._honest(order)
-        attack = cast(UpdateAttack, self._built(sites=self.attackers + len(honest)) if len(honest) else self._built())
+        attack: UpdateAttack = self._built(self.sites)
+        own = self._own(attack, order, train)  # before the wait for the honest, who train meanwhile
+        honest = self._honest(attack, order)
+        if honest:
+            attack = self._built(self.attackers + len(honest))
         view = View(
-            own=self._own(attack, order, train),
+            own=own,
             honest=np.stack(list(honest.values())) if honest else None,
             previous=self._last_step(order),
             defend=self._defend(attack, config),
@@ -127,7 +130,7 @@ class Adversary:
         try:
             rows = attack.craft(view)
         except AttackError as error:
-            raise FederationError(f"the attack failed: {error.what}", why=error.why, fix=error.fix) from None
+            raise _failed(error) from None
         return np.ascontiguousarray(rows[self.index - self.first], dtype=np.float32)
 
     def _own(self, attack: UpdateAttack, order: Order, train: Train) -> Vector:
@@ -149,8 +152,9 @@ class Adversary:
             self.board.post(posting_name(index), moment_of(order), update)
         return update
 
-    def _honest(self, order: Order) -> dict[str, Vector]:
-        if cast(UpdateAttack, self._built()).knowledge is Knowledge.NONE:
+    def _honest(self, attack: UpdateAttack, order: Order) -> dict[str, Vector]:
+        """What the honest sites have posted, as far as the attack may look."""
+        if attack.knowledge is Knowledge.NONE:
             return {}
         return self.board.gather(map(posting_name, range(self.first)), moment_of(order))
 
@@ -181,24 +185,32 @@ class Adversary:
         return defend
 
     def _data_attack(self) -> DataAttack:
-        return cast(DataAttack, self._built())
+        return cast(DataAttack, self._built(self.sites))
 
-    def _built(self, *, sites: int | None = None) -> Any:
-        return build_attack(
-            self.attack, sites=sites or self.sites, attackers=self.attackers, place=self.index - self.first
-        )
+    def _built(self, sites: int) -> Any:
+        """The attack, for so many sites in all."""
+        return build_attack(self.attack, sites=sites, attackers=self.attackers, place=self.index - self.first)
 
 
 @lru_cache(maxsize=16)
 def _poisoned(adversary: Adversary, data: SiteData, seed: int, index: int) -> SiteData:
     rng = np.random.default_rng(derive_seed(seed, "poison", index))
-    images, labels = adversary._data_attack().poison(
-        data.train.images, data.train.labels, rng, attacker=index - adversary.first, attackers=adversary.attackers
-    )
+    place, count = index - adversary.first, adversary.attackers
+    try:
+        images, labels = adversary._data_attack().poison(
+            data.train.images, data.train.labels, rng, attacker=place, attackers=count
+        )
+    except AttackError as error:  # for example, other classes than the attack was built for
+        raise _failed(error) from None
     return replace(data, train=replace(data.train, images=images, labels=labels))
 
 
+def _failed(error: AttackError) -> FederationError:
+    return FederationError(f"the attack failed: {error.what}", why=error.why, fix=error.fix)
+
+
 def posting_name(index: int) -> str:
+    """Under what name the site of this index posts."""
     return f"site-{index}"
 
 

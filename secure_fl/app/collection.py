@@ -15,7 +15,7 @@ from flwr.app import Message, MessageType
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from defenses.guard import Refusal, UpdateRules
+from defenses.guard import Reason, Refusal, UpdateRules
 from secure_fl.app.membership import EventSink, Member, Membership
 from secure_fl.app.messages import (
     Order,
@@ -25,8 +25,8 @@ from secure_fl.app.messages import (
     payload_bytes,
     read_metrics,
     read_update,
-    unreadable,
 )
+from secure_fl.app.untrusted import unreadable
 
 __all__ = ["Collector", "RoundReplies", "weight_of"]
 
@@ -47,11 +47,13 @@ _UNREACHABLE_CODES = frozenset(
 class RoundReplies:
     """What one round brought: accepted updates in roster order, with the member each came from.
 
-    `over_budget`: by site, what it said when its privacy budget did not allow the round.
+    `over_budget`: by site, what it said when its privacy budget did not allow the round. `refused`: sites whose reply
+    the guard turned away: hostile or broken, and so among the f that a robust rule was built for.
     """
 
     accepted: list[tuple[Member, Update]] = field(default_factory=list)
     over_budget: dict[str, str] = field(default_factory=dict)
+    refused: list[Member] = field(default_factory=list)
     bytes_down: int = 0
     bytes_up: int = 0
 
@@ -171,6 +173,8 @@ class Collector:
         if isinstance(judged, Refusal):
             if over_budget(judged):
                 replies.over_budget[name] = judged.detail
+            if judged.reason is not Reason.SITE_ERROR:  # one that says that it failed may be honest
+                replies.refused.append(sent.member)
             self._events.append(
                 "reply-rejected", round=order.round, site=name, reason=str(judged.reason), detail=judged.detail[:500]
             )

@@ -191,13 +191,14 @@ class _Run:
         replies = self.collector.train(
             order, members, rules=self.rules, timeout_s=self.config.round_timeout_s, meanwhile=meanwhile
         )
-        if len(replies.accepted) < self.config.quorum_sites and replies.over_budget:
+        enough = self._enough(replies)
+        if not enough and replies.over_budget:
             raise BudgetError(
                 f"the privacy budget ends the run before round {number}",
                 why=next(iter(replies.over_budget.values())).removeprefix(f"{BudgetError.code}: "),
                 fix=f"the model of round {number - 1} is saved",
             )
-        if len(replies.accepted) < self.config.quorum_sites:
+        if not enough:
             raise QuorumError(
                 f"round {number}: {len(replies.accepted)} usable replies, {self.config.quorum_sites} are needed",
                 why=f"accepted: {', '.join(m.name for m, _ in replies.accepted) or 'none'}",
@@ -207,6 +208,11 @@ class _Run:
         vector = vector + combination.step
         self.open_round = _Round(number, vector, replies, combination, time.monotonic() - began)
         return vector
+
+    def _enough(self, replies: RoundReplies) -> bool:
+        """Whether the quorum holds; replies that were refused are part of what a robust rule tolerates."""
+        caught = min(len(replies.refused), self.config.byzantine)
+        return bool(replies.accepted) and len(replies.accepted) + caught >= self.config.quorum_sites
 
     def _combine(self, number: int, vector: Vector, replies: RoundReplies) -> Combination:
         """The step of the global model, and what each update had to do with it."""
@@ -218,6 +224,7 @@ class _Run:
             updates=updates,
             samples=[weight_of(*pair) for pair in replies.accepted],
             sites=[member.entry.index for member, _ in replies.accepted],
+            refused=[member.entry.index for member in replies.refused],
             reference=self.bench.reference(vector, round=number),
         )
         return self.aggregator.judge(offer)

@@ -13,9 +13,7 @@ Everything that a site sends is untrusted: `read_*` return a `Refusal` and never
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +33,7 @@ from flwr.app import (
 
 from defenses.guard import Reason, Refusal, UpdateRules, inspect_update
 from secure_fl.app.identity import RosterEntry, update_statement, vector_sha256, verify
+from secure_fl.app.untrusted import decoded
 from secure_fl.config import RunConfig
 from secure_fl.errors import BudgetError, FederationError
 
@@ -52,8 +51,6 @@ __all__ = [
     "read_metrics",
     "read_order",
     "read_update",
-    "unreadable",
-    "unusable",
     "update_reply",
     "written_reply",
 ]
@@ -73,9 +70,6 @@ _METRIC_NAMES = (
     "dp-epsilon",
 )
 _MAX_CLASSES = 10_000
-_UNUSABLE = re.compile(rf"\[(?P<reason>{Reason.TOO_LARGE}|{Reason.MALFORMED})\] (?P<detail>.*)", re.DOTALL)
-# What is decoded at all: arrays of the right length in any numeric type, so that a wrong type is called one.
-_WIDEST_BYTES, _HEADER_BYTES = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -277,17 +271,6 @@ def read_update(
     )
 
 
-def unusable(reason: Reason, detail: str) -> str:
-    """The text of an error reply that a grid makes of a site's reply which cannot be put together."""
-    return f"[{reason}] {detail}"
-
-
-def unreadable(message: Message) -> Refusal | None:
-    """What `unusable` said, or None for an error reply that stands for no reply at all."""
-    found = _UNUSABLE.search(message.error.reason or "")
-    return Refusal(Reason(found["reason"]), found["detail"]) if found else None
-
-
 def read_metrics(message: Message) -> dict[str, Any]:
     """A site's finite numbers by snake_case name, and its per-class accuracy (None where it has no images)."""
     if message.has_error():
@@ -335,29 +318,4 @@ def _update_vector(message: Message, size: int) -> np.ndarray[Any, Any] | Refusa
     if set(arrays) != {"u"}:
         names = ", ".join(sorted(arrays)[:3]) or "nothing"
         return Refusal(Reason.MISSING_ARRAY, f"expected the array `u`, found {names}")
-    data, limit = arrays["u"].data, _WIDEST_BYTES * size + _HEADER_BYTES
-    if len(data) > limit:
-        return Refusal(Reason.TOO_LARGE, f"an array of {len(data)} bytes; up to {limit} are looked at")
-    try:
-        return _decoded(data)
-    except (ValueError, TypeError, EOFError, OSError, SyntaxError, OverflowError) as error:
-        return Refusal(Reason.MALFORMED, f"the array cannot be decoded: {error}")
-
-
-def _decoded(data: bytes) -> np.ndarray[Any, Any]:
-    """The array in these bytes of a `.npy` file.
-
-    Not by `numpy.load`: it believes the header, and a hundred bytes that announce a terabyte would end the coordinator
-    with a MemoryError. Here nothing is allocated that did not arrive.
-
-    Raises:
-        ValueError: another format, objects, or a header that does not fit the bytes behind it.
-    """
-    stream = io.BytesIO(data)
-    if (version := np.lib.format.read_magic(stream)) != (1, 0):
-        raise ValueError(f"format version {version}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    claimed, brought = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
-    if dtype.hasobject or fortran or min(shape, default=0) < 0 or claimed != brought:
-        raise ValueError(f"it announces {shape} of {dtype}, {claimed} bytes, and brings {brought}")
-    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape).copy()
+    return decoded(arrays["u"].data, size)

@@ -4,6 +4,10 @@ Unweighted: a robust rule that multiplied by reported sample counts would trust 
 chooses (one reply that claims 10¹² images would be the model). Sites are told apart by their roster index, which a site
 proves with its keys, so that a rule with a memory cannot be fed under another's name. What a rule draws comes from
 (seed, round) alone: a repeated round draws the same.
+
+A site whose reply the guard turned away is one of the f faulty ones, caught: it enters the rule as a row of NaN, which
+`defenses` masks and counts against f. Otherwise a hostile site could end a run by sending rubbish, as soon as
+the rule needs every reply. A silent site may be honest, and lowers nothing.
 """
 
 from __future__ import annotations
@@ -41,17 +45,20 @@ class RobustRule:
         Raises:
             QuorumError: it cannot tolerate the assumed number of hostile sites among so few updates.
         """
+        caught = list(offer.refused)[: self.byzantine]
+        nothing = [np.full_like(offer.updates[0], np.nan)] * len(caught)
         surroundings = Surroundings(
-            clients=tuple(offer.sites),
+            clients=(*offer.sites, *caught),
             reference=offer.reference,
             rng=np.random.default_rng(derive_seed(self.seed, "defense", offer.round)),
         )
         try:
-            made = self.defense.aggregate(offer.updates, surroundings)
+            made = self.defense.aggregate([*offer.updates, *nothing], surroundings)
         except DefenseError as error:
             raise QuorumError(f"round {offer.round}: {error.what}", why=error.why, fix=error.fix) from None
-        weights = None if made.weights is None else tuple(made.weights.tolist())
-        return Combination(made.step, weights, tuple(made.kept.tolist()), tuple(made.masked.tolist()))
+        count = len(offer.updates)
+        weights = None if made.weights is None else tuple(made.weights[:count].tolist())
+        return Combination(made.step, weights, tuple(made.kept[:count].tolist()), tuple(made.masked[:count].tolist()))
 
 
 def aggregator_of(config: RunConfig) -> Aggregator:

@@ -27,13 +27,15 @@ class Offer:
     """The accepted updates of one round, in roster order.
 
     updates: (d,) float32 each; samples: the weight of each under FedAvg; sites: the roster index of each;
-    reference: the coordinator's own update on root data, where it trains one.
+    refused: the roster index of each site whose reply was turned away by the guard; reference: the coordinator's own
+    update on root data, where it trains one.
     """
 
     round: int
     updates: Sequence[Vector]
     samples: Sequence[float]
     sites: Sequence[int]
+    refused: Sequence[int] = ()
     reference: Vector | None = None
 
 

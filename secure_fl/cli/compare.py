@@ -230,7 +230,9 @@ def _draw(console: Console, results: Results, files: Sequence[Path]) -> None:
     from secure_fl.lab.report.words import panel_name
 
     for panel in results.findings.panels:
-        console.print(f"[bold]{escape(panel_name(results.comparison, panel.byzantine, panel.alpha))}[/]  accuracy in %")
+        console.print(
+            f"[bold]{escape(panel_name(results.comparison, panel.byzantine, panel.alpha))}[/]  accuracy in %; ⚑ a backdoor passes"
+        )
         console.print(_table(results.findings, panel, console.width))
         console.print()
     for fault in results.faults:
@@ -241,6 +243,7 @@ def _draw(console: Console, results: Results, files: Sequence[Path]) -> None:
 
 def _table(findings: Findings, panel: Panel, width: int) -> RenderableType:
     """Defenses by attacks; where room is short, the last attacks go first and the worst case stays."""
+    from secure_fl.lab.report.tables import flag
     from secure_fl.lab.report.words import attack_name, defense_name, entry_words, worst_words
 
     seeds, attacks = len(findings.comparison.seeds), findings.comparison.attacks
@@ -248,5 +251,8 @@ def _table(findings: Findings, panel: Panel, width: int) -> RenderableType:
     for rank, attack in enumerate(attacks):
         cells = [entry_words(panel.entries[defense, attack], seeds) for defense in findings.defenses]
         columns.append(Column(attack_name(attack), cells, rank=rank, is_number=True))
-    worst = [worst_words(panel.worst.get(defense)) for defense in findings.defenses]
+    worst = [
+        f"{'⚑ ' if flag(panel, defense) else ''}{worst_words(panel.worst.get(defense))}"
+        for defense in findings.defenses
+    ]
     return fitted([*columns, Column("worst case", worst, is_number=True)], width)

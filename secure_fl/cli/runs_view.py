@@ -183,7 +183,7 @@ def _part_column(rows: Sequence[SiteRow], summary: RunSummary) -> list[Column]:
             return "not finite"
         return f"{weights[site]:.3f}" if site in weights else "left out" if site in last.left_out else "let in"
 
-    return [Column("part", [part(row.site) for row in rows], is_number=True)]
+    return [Column("part", [part(row.site) for row in rows], rank=2, is_number=True)]
 
 
 def _sites_table(sites: Sequence[SiteRow], summary: RunSummary, width: int) -> Any:

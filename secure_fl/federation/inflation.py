@@ -18,7 +18,7 @@ from flwr.supercore.inflatable.inflatable_object import get_object_body, get_obj
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents
 
 from defenses.guard import Reason
-from secure_fl.app.messages import unusable
+from secure_fl.app.untrusted import unusable
 from secure_fl.federation.gate import MAX_REPLY_BYTES
 
 __all__ = ["checked", "inflated_bytes"]

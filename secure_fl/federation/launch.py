@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from secure_fl.adversity import remembers
 from secure_fl.errors import ConfigError, FederationError, SecureFLError
 from secure_fl.federation.quiet import quiet_flower
 from secure_fl.runs import ResourceSampler, RunRecord
@@ -19,11 +20,24 @@ def execute(record: RunRecord, home: Path) -> None:
     ended, the interruption is recorded, and the exception goes on.
 
     Raises:
+        ConfigError: it cannot be resumed; nothing has been written.
         SecureFLError: the run failed, with the reason that its record states.
     """
     quiet_flower()
     with record.driving():
+        _refuse_forgetting(record)
         _drive(record, home)
+
+
+def _refuse_forgetting(record: RunRecord) -> None:
+    """A rule with a memory cannot go on in another process as if nothing had happened."""
+    checkpoint, defense = record.last_checkpoint(), record.config.defense
+    if checkpoint is not None and checkpoint.round > 0 and remembers(defense):
+        raise ConfigError(
+            f"run {record.id} cannot be resumed",
+            why=f"{defense} remembers the rounds before, and a record does not hold what it remembers",
+            fix="start the run again",
+        )
 
 
 def _drive(record: RunRecord, home: Path) -> None:

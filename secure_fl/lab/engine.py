@@ -11,7 +11,8 @@ this on CPUs for convolutional networks (measured: 0.75 times).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,12 @@ def simulate(scenario: Scenario, *, on_round: OnRound | None = None, updates_to:
         DataError: its data cannot be used.
     """
     began, cpu = time.perf_counter(), time.process_time()
-    with torch_threads(1):
+    with torch_threads(1), _attacks_as_settings():
         simulation = _Simulation.of(scenario)
         recorder = Recorder(updates_to) if updates_to is not None else None
         rounds = []
         for number in range(1, scenario.rounds + 1):
-            rounds.append(_carried_out(simulation, number, recorder))
+            rounds.append(simulation.round(number, recorder))
             if on_round is not None:
                 on_round(rounds[-1])
     attackers = simulation.adversary.clients
@@ -70,10 +71,12 @@ def simulate(scenario: Scenario, *, on_round: OnRound | None = None, updates_to:
     )
 
 
-def _carried_out(simulation: _Simulation, number: int, recorder: Recorder | None) -> RoundOutcome:
+@contextmanager
+def _attacks_as_settings() -> Iterator[None]:
+    """An attack that turns out to be impossible (a trigger larger than the images, say) is a wrong setting."""
     try:
-        return simulation.round(number, recorder)
-    except AttackError as error:  # a trigger larger than the images, say
+        yield
+    except AttackError as error:
         raise ConfigError(error.what, why=error.why, fix=error.fix) from None
 
 

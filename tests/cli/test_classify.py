@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +168,31 @@ def test_a_bar_is_as_long_as_its_share_to_an_eighth() -> None:
     assert bar(0.5, 10) == "█" * 5
     assert bar(0.0625, 10) == "▋"
     assert all(len(bar(share / 1000, 30)) <= 30 for share in range(1001))
+
+
+def test_a_model_that_came_of_a_simulated_attack_is_refused_unless_a_flag_says_so(
+    cli: Any, model_file: Path, picture: Callable[..., str], home: Path
+) -> None:
+    from secure_fl.models import SIMULATION_MARK, load_model, save_model
+
+    network, card = load_model(model_file)
+    marked = replace(card, extra={SIMULATION_MARK: "backdoor_patch by 1 of 5 sites"})
+    save_model(home / "marked.safetensors", network, marked)
+    asked = ("classify", "--model", "marked.safetensors", picture("a.png"))
+    error = cli.error(*asked)
+    assert (error["exit_code"], error["error_code"]) == (2, "MODEL_FILE_INVALID")
+    assert error["message"] == "marked.safetensors is for study only"
+    assert "backdoor_patch by 1 of 5 sites" in error["why"] and "--allow-simulated" in error["hint"]
+    assert cli.data(*asked, "--allow-simulated")["images"]
+
+
+def test_a_run_without_an_attack_does_not_launder_the_mark_of_its_starting_weights(
+    cli: Any, model_file: Path, home: Path
+) -> None:
+    from secure_fl.models import SIMULATION_MARK, load_model, save_model
+
+    network, card = load_model(model_file)
+    save_model(home / "marked.safetensors", network, replace(card, extra={SIMULATION_MARK: "dba by 2 of 5 sites"}))
+    error = cli.error("run", "--preset", "smoke", "--grid", "local", "--weights", "marked.safetensors")
+    assert "for study only" in error["message"] and "dba by 2 of 5 sites" in error["why"]
+    assert not (home / "runs").exists()

@@ -82,7 +82,7 @@ def test_a_comparison_for_people(cli: Any, scenario: str, in_process: list[str],
     assert result.exit_code == 0, result.stderr
     assert "8 simulations" in result.stderr
     assert "8/8  sign_flip against median, f = 1, α = 0.5, seed 1" in result.stderr
-    assert "f = 1 of 5, iid  accuracy in %" in result.stdout
+    assert "f = 1 of 5, iid  accuracy in %; ⚑ a backdoor passes" in result.stdout
     head = next(line for line in result.stdout.splitlines() if line.startswith("defense"))
     assert head.split("  ")[0] == "defense"
     assert all(name in head for name in ("no attack", "sign_flip", "worst case"))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_fl.cli.output import Output
-from secure_fl.cli.progress import Follower, PlainScreen, StreamScreen, plain_line
+from secure_fl.cli.progress import Follower, PlainScreen, StreamScreen, plain_line, simulation_words
 from secure_fl.cli.progress_view import RunView, duration, percent, plural, sparkline
 from secure_fl.errors import IntegrityError
 from secure_fl.runs import RunRecord
@@ -129,6 +129,31 @@ def test_three_rounds_with_trouble_take_no_more_than_fifteen_lines() -> None:
         "round 3: site-2 replied too late",
         "round 3/3  accuracy  81.2 %  loss 0.5000  3/3 sites  10 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (["site-0", "site-1", "site-2"], "3/3 sites  "),
+        (["site-0", "site-2"], "3/3 sites, without site-1"),
+        (["site-2"], "3/3 sites, only site-2"),
+    ],
+)
+def test_whom_the_rule_left_out_is_told_the_shorter_way(kept: list[str], said: str) -> None:
+    sites = ["site-0", "site-1", "site-2"]
+    began, *_, finished = round_events(1, loss=0.5, accuracy=0.5)
+    done = event("round-finished", **{**finished.fields, "accepted": sites, "kept": kept})
+    view = seen(event("run-started", pid=1, resumed_from_round=0, sites=sites), began, done)
+    assert said in plain_line(done, view, now=0.0)
+
+
+def test_a_simulated_attack_is_announced_before_anything_else() -> None:
+    told = {"attack": "alie", "attackers": ["site-1", "site-2"]}
+    started = event("run-started", pid=1, resumed_from_round=0, grid="local", simulation=told)
+    line = plain_line(started, seen(started), now=0.0)
+    assert line == "SIMULATED ATTACK: alie by site-1, site-2; the model is for study only"
+    assert simulation_words({**told, "attackers": [f"site-{k}" for k in range(9)]}).count("9 sites, site-0 to site-8")
+    assert simulation_words(None) == ""
 
 
 def test_who_is_turned_away_at_the_door_is_told() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,3 +117,29 @@ def test_tls_without_client_certificates_is_said_aloud() -> None:
     assert "TLS without client certificates" in lines[1]
     lines = shown(detail(page(RunSummary(start={"tls": "1.3", "mutual_tls": True})), 160), 160)
     assert "local grid, mutual TLS 1.3, seed 0" in lines[1]
+
+
+def test_a_run_under_attack_shows_the_rule_the_mark_and_who_was_left_out() -> None:
+    config = RunConfig(grid="local", sites=5, defense="krum", byzantine=1, attack="alie", attackers=1)
+    names = tuple(f"site-{index}" for index in range(3))
+    rows = tuple(SiteRow(1, name, samples=10) for name in names)
+    round_ = RoundRow(
+        1, finished="t", sites=rows, accepted=names, kept=names[:1], masked=names[2:], weights=None, accuracy=0.5
+    )
+    start = {"rule": "krum: robust to 1 hostile sites", "simulation": {"attack": "alie", "attackers": ["site-4"]}}
+    summary = RunSummary(rounds=(round_,), start=start)
+    lines = shown(detail(Page(ROW.id, "succeeded", "runs/x", config, summary, []), 120), 120)
+    assert "rule krum: robust to 1 hostile sites" in lines
+    assert "SIMULATED ATTACK: alie by site-4; the model is for study only" in lines
+    assert any(line.split()[-2:] == ["site-1,", "site-2"] for line in lines), "left out of the round"
+    parts = {line.split()[0]: line for line in lines if line.startswith("site-")}
+    assert "let in" in parts["site-0"] and "left out" in parts["site-1"] and "not finite" in parts["site-2"]
+
+
+def test_a_weight_is_shown_where_the_rule_has_one() -> None:
+    names = ("site-0", "site-1")
+    round_ = RoundRow(1, finished="t", sites=tuple(SiteRow(1, name) for name in names), accepted=names, kept=names)
+    weighed = replace(round_, weights={"site-0": 0.25, "site-1": 0.75})
+    lines = shown(detail(page(RunSummary(rounds=(weighed,))), 120), 120)
+    assert any("site-1" in line and "0.750" in line for line in lines)
+    assert not any("left out" in line for line in lines)

@@ -12,6 +12,7 @@ from secure_fl.config import RunConfig
 from secure_fl.data import (
     describe_data,
     fingerprint_partition,
+    load_root,
     load_site,
     load_test,
     open_dataset,
@@ -53,6 +54,22 @@ def test_labels_stay_with_their_images() -> None:
     label_of = dict(zip((image.tobytes() for image in whole.images), whole.labels, strict=True))
     site = load_site(c, 1)
     assert [label_of[image.tobytes()] for image in site.train.images] == site.train.labels.tolist()
+
+
+def test_root_images_are_taken_out_of_the_test_set_and_do_not_depend_on_the_runs_seed() -> None:
+    settings = {"defense": "fltrust", "byzantine": 1, "root_samples": 50}
+    root, (test, _) = load_root(config(**settings)), load_test(config(**settings))
+    whole, _ = load_test(config())
+    assert (len(root), len(test)) == (50, len(whole) - 50)
+    assert not keys(root.images) & keys(test.images)
+    assert keys(root.images) | keys(test.images) == keys(whole.images)
+    assert keys(load_root(config(**settings, seed=9)).images) == keys(root.images)
+    assert set(np.unique(root.labels)) == set(range(10))
+
+
+def test_root_images_may_not_use_up_the_test_set() -> None:
+    with pytest.raises(DataError, match="`root-samples` is 359"):
+        load_test(config(defense="fltrust", byzantine=1, root_samples=359))
 
 
 def test_the_coordinator_tests_on_images_that_no_site_has() -> None:

@@ -82,6 +82,19 @@ def honest(message: Message, context: Context) -> Message:
 
 
 @dataclass(frozen=True)
+class OnlyThese:
+    """The real ClientApp at the sites of these indexes; the others answer each train message with an error."""
+
+    indexes: tuple[int, ...]
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        training = message.metadata.message_type == MessageType.TRAIN
+        if training and int(context.node_config["partition-id"]) not in self.indexes:
+            raising(message.content)
+        return honest(message, context)
+
+
+@dataclass(frozen=True)
 class Tampering:
     """Trains honestly, then changes the reply."""
 

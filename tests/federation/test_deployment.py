@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from flwr.app import Array, Context, Message, MessageType, RecordDict
+from flwr.app import Array
 from flwr.supercore.inflatable.inflatable_utils import push_objects
 
 from secure_fl.app.coordinator import coordinate
@@ -22,7 +22,7 @@ from secure_fl.federation import fleet
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.runs import RunRecord
-from tests.federation.adversaries import TAMPERS, Gated, Tampering, honest, raising
+from tests.federation.adversaries import TAMPERS, Gated, OnlyThese, Tampering, honest, raising
 from tests.federation.conftest import Federation, MakeRecord
 
 LAUNCH = """
@@ -111,19 +111,10 @@ def test_every_kind_of_bad_reply_is_refused_by_name_and_moves_the_model_by_nothi
 
 def _run_with_only(honest_sites: int, record: RunRecord) -> None:
     """The same run in which the other sites answer with errors only."""
-
-    def some(message: Message, context: Context) -> Message:
-        if (
-            message.metadata.message_type == MessageType.TRAIN
-            and int(context.node_config["partition-id"]) >= honest_sites
-        ):
-            raising(RecordDict())
-        return honest(message, context)
-
     from secure_fl.data import site_sizes
 
-    sizes = site_sizes(record.config)
-    coordinate(LocalGrid(some, record.config.sites), record, open_roster(sizes), FedAvg(), facts={"pid": os.getpid()})
+    grid = LocalGrid(OnlyThese(tuple(range(honest_sites))), record.config.sites)
+    coordinate(grid, record, open_roster(site_sizes(record.config)), FedAvg(), facts={"pid": os.getpid()})
 
 
 def test_a_killed_and_a_hanging_site_cost_one_time_limit_and_both_come_back(federate: Federate):

@@ -175,7 +175,7 @@ def test_every_route_that_flower_serves_is_one_that_our_gates_have_an_opinion_on
 
     paths = {route.path for router in (control, fleet) for route in router.routes if isinstance(route, APIRoute)}
     assert paths and all(path.startswith(("/v1/control/", "/v1/fleet/")) for path in paths)
-    assert set(gate._SELF_SERVICE) <= paths
+    assert {*gate._SELF_SERVICE, gate._TAKE, gate._ANSWER, gate._SEND} <= paths
 
 
 def test_asyncio_hands_the_waiter_and_the_peers_address_to_the_method_that_we_extend():

@@ -6,7 +6,15 @@ from base64 import b64encode
 
 import pytest
 
-from secure_fl.federation.gate import CONTROL_HEADER, MAX_REQUEST_BYTES, InnerGate, Refusal, SiteGate, node_key_pem
+from secure_fl.federation.gate import (
+    CONTROL_HEADER,
+    MAX_REPLY_BYTES,
+    MAX_REQUEST_BYTES,
+    InnerGate,
+    Refusal,
+    SiteGate,
+    node_key_pem,
+)
 from secure_fl.federation.pki import FederationKeys, provision
 
 
@@ -200,3 +208,36 @@ def test_a_body_sent_to_health_is_not_kept_in_memory(keys):
     gate, _ = site_gate(keys, flower := Flower())
     ask(gate, "/health")
     assert flower.messages[0] == {"type": "http.request", "body": b"first ", "more_body": True}
+
+
+def test_a_site_answers_a_message_once_and_no_more_often(keys):
+    flower = Flower()
+    gate, heard = site_gate(keys, flower)
+    site, other = keys.roster.entries
+
+    def push(entry) -> int:
+        return ask(gate, "/v1/fleet/push-messages", node_header(entry), entry.certificate_sha256)[0]
+
+    def take(entry) -> int:
+        return ask(gate, "/v1/fleet/confirm-message-received", node_header(entry), entry.certificate_sha256)[0]
+
+    assert (take(site), push(site), push(site)) == (200, 200, 409)
+    assert heard == [Refusal(site.name, "answers a message that it has answered", 409)]
+    assert push(other) == 409, "what one site took, another cannot answer"
+    assert (take(site), take(site), push(site), push(site), push(site)) == (200, 200, 200, 200, 409)
+
+
+def test_the_objects_of_one_reply_are_bounded_together(keys):
+    flower = Flower()
+    gate, heard = site_gate(keys, flower)
+    site = keys.roster.entries[0]
+
+    def send(length: int) -> int:
+        headers = {**node_header(site), b"content-length": str(length).encode()}
+        return ask(gate, "/v1/fleet/push-object", headers, site.certificate_sha256)[0]
+
+    ten = 10 << 20
+    assert [send(ten) for _ in range(7)] == [200] * 6 + [413]
+    assert heard == [Refusal(site.name, f"a reply of more than {MAX_REPLY_BYTES} bytes", 413)]
+    ask(gate, "/v1/fleet/confirm-message-received", node_header(site), site.certificate_sha256)
+    assert send(ten) == 200, "the next message lets it answer again"

@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from secure_fl.errors import ModelFileError
-from secure_fl.models import FixedBatchNorm2d, ModelSpec, VectorSpec, build_model, fingerprint, flatten, unflatten
+from secure_fl.models import (
+    FixedBatchNorm2d,
+    ModelSpec,
+    VectorSpec,
+    build_model,
+    fingerprint,
+    flatten,
+    flatten_gradient,
+    unflatten,
+    unflatten_gradient,
+)
 
 SPEC = ModelSpec(
     architecture="mobilenet_v2",
@@ -189,3 +199,11 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(vector: np.ndarray, co
 def test_a_model_of_another_precision_is_refused_by_the_tensors_name() -> None:
     with pytest.raises(ModelFileError, match=r"weight is torch\.float64"):
         flatten(nn.Linear(2, 1).double())
+
+
+def test_gradients_have_the_layout_of_the_model_with_nothing_at_buffers() -> None:
+    model = Tensors([(2, 3), (4,)])
+    model.p0.grad = torch.arange(6.0).reshape(2, 3)
+    assert flatten_gradient(model).tolist() == [0, 1, 2, 3, 4, 5, *[0.0] * (len(flatten(model)) - 6)]
+    unflatten_gradient(np.full(len(flatten(model)), 7, np.float32), model)
+    assert torch.equal(model.p0.grad, torch.full((2, 3), 7.0)) and model.p1.grad is None

@@ -238,3 +238,18 @@ def test_settings_are_those_of_the_run() -> None:
     )
     expected = TrainSettings(3, 7, 0.3, 0.1, 0.01, "flip", "cpu", 2.0)
     assert TrainSettings.of(config) == expected
+
+
+def test_an_adjustment_sees_each_gradient_before_it_is_applied() -> None:
+    model, seen = build_model(LIGHT, seed=0), []
+    before = flatten(model)
+
+    def nothing_is_left(changed: nn.Module) -> None:
+        seen.append(sum(float(each.grad.abs().sum()) for each in changed.parameters() if each.grad is not None))
+        for each in changed.parameters():
+            if each.grad is not None:
+                each.grad.zero_()
+
+    result = train_locally(model, images(), SCALE, SETTINGS, seed=0, adjust=nothing_is_left)
+    assert len(seen) == result.steps and min(seen) > 0
+    np.testing.assert_array_equal(flatten(model), before)
