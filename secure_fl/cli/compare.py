@@ -230,9 +230,8 @@ def _draw(console: Console, results: Results, files: Sequence[Path]) -> None:
     from secure_fl.lab.report.words import panel_name
 
     for panel in results.findings.panels:
-        console.print(
-            f"[bold]{escape(panel_name(results.comparison, panel.byzantine, panel.alpha))}[/]  accuracy in %; ⚑ a backdoor passes"
-        )
+        name = escape(panel_name(results.comparison, panel.byzantine, panel.alpha))
+        console.print(f"[bold]{name}[/]  accuracy in %; ⚑ a backdoor passes")
         console.print(_table(results.findings, panel, console.width))
         console.print()
     for fault in results.faults:

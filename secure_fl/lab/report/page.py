@@ -178,7 +178,7 @@ def _tile(title: str, of: Estimate | None, words: str, worst: Worst | None = Non
 def _legend() -> Markup:
     items = [
         element("li", None, element("span", {"class": f"swatch h{shade}", "aria-hidden": "true"}, MARKS[grade]), words)
-        for (grade, words), shade in zip(_LEGEND.items(), (10, 7, 1), strict=True)
+        for (grade, words), shade in zip(_LEGEND.items(), (9, 7, 1), strict=True)
     ]
     hatch = element("span", {"class": "swatch partial", "aria-hidden": "true"})
     items.append(element("li", None, element("span", {"aria-hidden": "true"}, "⚑"), "the backdoor's trigger works"))

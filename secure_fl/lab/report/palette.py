@@ -11,14 +11,15 @@ from itertools import pairwise
 __all__ = ["LEVELS", "contrast", "heat_css", "level", "shades"]
 
 LEVELS = 11
-_LIGHT = ((0.0, "#c2500d"), (0.3, "#f0945a"), (0.6, "#fbe3cf"), (0.8, "#e8f0f6"), (0.9, "#a9d0ec"), (1.0, "#5ea9dc"))
-_DARK = ((0.0, "#a8430a"), (0.3, "#7d3c18"), (0.6, "#453528"), (0.8, "#26323d"), (0.9, "#1c4a70"), (1.0, "#1463a0"))
+# Blue begins where a defense is said to hold, 0.9, and strong orange where it is said to be broken, 0.5.
+_LIGHT = ((0.0, "#c2500d"), (0.4, "#f0a06a"), (0.5, "#fadcc3"), (0.8, "#f7f0ea"), (0.9, "#a5cfee"), (1.0, "#5ea9dc"))
+_DARK = ((0.0, "#a8430a"), (0.4, "#7a3a15"), (0.5, "#523524"), (0.8, "#3a3533"), (0.9, "#17517f"), (1.0, "#1463a0"))
 _INKS = ("#111418", "#ffffff")
 
 
 def level(share: float) -> int:
-    """The colour for a share of 0 (all lost) to 1 (all kept); what lies outside takes the nearest."""
-    return round(min(1.0, max(0.0, share)) * (LEVELS - 1))
+    """The colour for a share of 0 (all lost) to 1 (all kept), rounded down; what lies outside takes the nearest."""
+    return int(min(1.0, max(0.0, share)) * (LEVELS - 1) + 1e-9)
 
 
 def shades(stops: tuple[tuple[float, str], ...]) -> list[tuple[str, str]]:

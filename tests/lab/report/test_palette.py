@@ -27,7 +27,7 @@ def test_contrast_is_that_of_wcag() -> None:
 
 
 def test_what_is_kept_chooses_the_colour() -> None:
-    assert [level(share) for share in (-1.0, 0.0, 0.5, 1.0, 7.0)] == [0, 0, 5, LEVELS - 1, LEVELS - 1]
+    assert [level(share) for share in (-1.0, 0.0, 0.5, 0.89, 0.9, 1.0, 7.0)] == [0, 0, 5, 8, 9, 10, 10]
 
 
 @pytest.mark.parametrize("kind", _BLIND)
