@@ -37,6 +37,7 @@ COMMANDS = {
     "run": Entry("run", "Train one model over all sites, and record the run.", "Train"),
     "runs": Entry("runs", "List, show, export, resume and delete runs.", "Train"),
     "federation": Entry("federation", "Make keys and certificates; take part from another machine.", "Train"),
+    "compare": Entry("compare", "Simulate attacks against defenses, and report what survives.", "Study"),
     "classify": Entry("classify", "Say what is on an image, with a trained model.", "Use"),
     "replay": Entry("replay", "Play a scenario of attack and defense again, under any defense.", "Look"),
     "privacy": Entry("privacy", "Plan a privacy budget, and show what is spent.", "Look"),
