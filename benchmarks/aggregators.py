@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -78,6 +79,7 @@ def main() -> int:
         return 0
     need_peer("byzfl", extra="test")
     need_peer("llvmlite", extra="fast")
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # a line for each aggregation
     load = os.getloadavg()[0]
     if load > 0.5:
         note(f"the machine is not idle (load {load:.1f}): ratios hold up better than seconds do")
