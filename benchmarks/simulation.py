@@ -77,10 +77,9 @@ def _ours(batch: int, steps: int) -> Callable[[], None]:
     from secure_fl.lab.engine import learner_of
     from secure_fl.lab.scenario import Scenario
 
-    scenario = Scenario(
-        dataset="fashion-mnist", samples=_IMAGES, test_samples=100, root_samples=0, clients=1, model="byzfl_cnn",
-        pixel_mean=0.0, pixel_std=1.0, augment="flip", batch_size=batch, **SETTING,
-    )  # fmt: skip
+    setting = {"dataset": "fashion-mnist", "samples": _IMAGES, "test-samples": 100, "root-samples": 0, "clients": 1}
+    training = {"model": "byzfl_cnn", "pixel-std": 1.0, "augment": "flip", "batch-size": batch, **SETTING}
+    scenario = Scenario.from_mapping({**setting, **training})
     learner, federation = learner_of(scenario)
     shard, weights = (
         federation.clients[0].pick(federation.clients[0].labels.argsort()[: batch * steps]),
