@@ -101,6 +101,8 @@ def build(name: str, given: Mapping[str, float], *, n: int, f: int) -> UpdateAtt
     match name:
         case "mimic" if "victim" in given:
             cls = collusion.FixedMimic
+        case "fang_krum" if n <= 2 * f + 2:
+            raise AttackError(f"{name} with f={f} of n={n}", why="Krum needs n > 2f + 2", fix="fewer Byzantine clients")
         case "alie" if "z" not in given:
             given = {"z": collusion.alie_z(n, f)}
         case "model_replacement":

@@ -17,7 +17,8 @@ from attacks.data import DataAttack
 from attacks.registry import DATA_ATTACKS, UPDATE_ATTACKS, WIRE_ATTACKS
 from attacks.registry import build as attack_named
 from attacks.wire import WireAttack
-from defenses.base import Defense, DefenseError
+from defenses.base import DefenseError
+from defenses.composition import Composition
 from defenses.registry import PRE_AGGREGATORS, RULES
 from defenses.registry import build as composed
 from secure_fl.compositions import FEDAVG, Step, parse, spell
@@ -87,7 +88,7 @@ class Adversity(Protocol):
     def dp_of_sites(self) -> bool: ...
 
 
-def build_defense(text: str, *, sites: int, byzantine: int) -> Defense:
+def build_defense(text: str, *, sites: int, byzantine: int) -> Composition:
     """The composition that `text` names, for `sites` updates of which `byzantine` are assumed hostile; without history.
 
     Raises:

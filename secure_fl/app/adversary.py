@@ -30,8 +30,9 @@ from torch import nn
 from attacks.base import AttackError, Knowledge, Rule, UpdateAttack, View
 from attacks.data import DataAttack
 from attacks.wire import Forgery, Reply, WireAttack
-from defenses.base import Defense, Surroundings
-from secure_fl.adversity import Space, build_attack, build_defense, space_of, without_parameters
+from defenses.base import Surroundings
+from defenses.trials import trial_of
+from secure_fl.adversity import Space, build_attack, build_defense, needs_root, space_of, without_parameters
 from secure_fl.app.board import Board
 from secure_fl.app.messages import Order
 from secure_fl.compositions import FEDAVG
@@ -123,7 +124,7 @@ class Adversary:
             own=own,
             honest=np.stack(list(honest.values())) if honest else None,
             previous=self._last_step(order),
-            defend=self._defend(attack, config),
+            defend=self._defend(attack, config, rows=len(own) + len(honest)),
             round=order.round,
             rng=np.random.default_rng(derive_seed(config.seed, "attack", order.round)),
         )
@@ -164,7 +165,7 @@ class Adversary:
         before = self.board.read(f"model-{(order.round - 1) % _REMEMBERED}", f"round-{order.round - 1}")
         return None if before is None else order.model - before
 
-    def _defend(self, attack: UpdateAttack, config: RunConfig) -> Rule | None:
+    def _defend(self, attack: UpdateAttack, config: RunConfig, *, rows: int) -> Rule | None:
         """The rule in force, as the attacker imagines it: without the history that only the coordinator has."""
         match attack.knowledge:
             case Knowledge.DEFENSE:
@@ -175,14 +176,12 @@ class Adversary:
                 return None
         seed = derive_seed(config.seed, "imagined defense")
 
-        def defend(updates: Vector, /) -> Vector:
-            if text == FEDAVG:
-                return np.asarray(updates.mean(axis=0, dtype=np.float64), dtype=np.float32)
-            rule: Defense = build_defense(text, sites=len(updates), byzantine=config.byzantine)
-            surroundings = Surroundings(reference=updates[0], rng=np.random.default_rng(seed))
-            return rule.aggregate(updates, surroundings).step
-
-        return defend
+        if text == FEDAVG:
+            return lambda updates: np.asarray(updates.mean(axis=0, dtype=np.float64), dtype=np.float32)
+        rule = build_defense(text, sites=rows, byzantine=config.byzantine)
+        if needs_root(text):  # the attacker has no root images, and takes a site's honest update for theirs
+            return lambda updates: rule.aggregate(updates, Surroundings(reference=updates[0])).step
+        return trial_of(rule, lambda: Surroundings(rng=np.random.default_rng(seed)))
 
     def _data_attack(self) -> DataAttack:
         return cast(DataAttack, self._built(self.sites))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from attacks.base import AttackError
-from defenses.base import Aggregation, DefenseError
+from defenses.base import Aggregation, DefenseError, Surroundings
 from secure_fl.errors import ConfigError
 from secure_fl.lab.adversary import Adversary, adversary_of
 from secure_fl.lab.data import Federation, load_federation
@@ -183,9 +183,12 @@ class _Simulation:
             )
             return step_of(self.coordinator.snapshot(), trial, defense_rng(self.scenario, number)).step
 
+        offered = self.coordinator.trial(
+            lambda: Surroundings(reference=submissions.reference, rng=defense_rng(self.scenario, number))
+        )
         updates, samples = submissions.updates, submissions.samples
         updates[theirs] = self.adversary.sent(
-            updates[theirs], updates[others], previous=self.previous, round=number, defend=defend
+            updates[theirs], updates[others], previous=self.previous, round=number, defend=offered or defend
         )
         # Counters of batches are the sender's claim too, and the usual number is the one that nobody doubts.
         submissions.batches[theirs] = np.median(submissions.batches[others], axis=0)

@@ -7,12 +7,15 @@ because that number is the client's own claim. To repeat published tables the la
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from defenses.base import Aggregation, Defense, DefenseError, Surroundings
+from defenses.base import Aggregation, DefenseError, Surroundings
+from defenses.composition import Composition
 from defenses.registry import build
+from defenses.trials import Trial, trial_of
 from secure_fl.compositions import FEDAVG
 from secure_fl.errors import ConfigError
 from secure_fl.lab.museum import EXHIBITS
@@ -26,7 +29,7 @@ __all__ = ["coordinator_of"]
 class _Ruled:
     """A rule of `defenses`; `by_samples` weights what it kept by numbers of images."""
 
-    defense: Defense
+    defense: Composition
     by_samples: bool
     needs_reference: bool
 
@@ -39,6 +42,9 @@ class _Ruled:
         weights *= found.weights.sum() / weights.sum()
         usable = np.where(weights[:, None] != 0, submissions.updates, 0)
         return Aggregation((weights @ usable).astype(np.float32), weights, found.kept, found.masked)
+
+    def trial(self, surroundings: Callable[[], Surroundings]) -> Trial | None:
+        return None if self.by_samples else trial_of(self.defense, surroundings)
 
     def snapshot(self) -> _Ruled:
         return _Ruled(copy.copy(self.defense), self.by_samples, self.needs_reference)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from defenses.base import Aggregation
+from defenses.base import Aggregation, Surroundings
+from defenses.trials import Trial
 
 __all__ = ["Coordinator", "Matrix", "Submissions", "Vector"]
 
@@ -40,6 +42,9 @@ class Coordinator(Protocol):
 
     def aggregate(self, submissions: Submissions, rng: np.random.Generator) -> Aggregation:
         """The step of a round; raises DefenseError when too few rows are usable."""
+
+    def trial(self, surroundings: Callable[[], Surroundings]) -> Trial | None:
+        """The rule as an adversary tries it out, if updates are all that it looks at."""
 
     def snapshot(self) -> Coordinator:
         """A copy whose aggregations leave this one as it is: what an adversary experiments with."""

@@ -196,3 +196,10 @@ def test_the_reference_lists_every_attack_with_its_parameters_and_paper(name):
             assert f"`{parameter}={default:g}`" in last
     if name in UPDATE_ATTACKS:
         assert f"| {UPDATE_ATTACKS[name].knowledge} |" in row
+
+
+def test_an_attack_on_a_rule_that_is_not_defined_is_refused_before_anybody_trains():
+    with pytest.raises(AttackError) as refused:
+        build("fang_krum", {}, n=6, f=2)
+    assert refused.value.why == "Krum needs n > 2f + 2"
+    assert build("fang_krum", {}, n=7, f=2).name == "fang_krum"
