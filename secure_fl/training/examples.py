@@ -33,18 +33,21 @@ Indices = npt.NDArray[np.int64]
 _BATCH = 128
 
 
+@dataclass(frozen=True, eq=False)
 class Examples(ABC):
-    """(N,) labelled examples, in memory."""
+    """(N,) labelled examples, in memory, made of `images`."""
+
+    images: ImageSet
 
     @property
-    @abstractmethod
     def labels(self) -> Indices:
         """(N,): positions in `classes`."""
+        return self.images.labels
 
     @property
-    @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Names, in the order of the network's outputs."""
+        return self.images.classes
 
     @abstractmethod
     def inputs(self, chosen: Indices, device: torch.device) -> Tensor:
@@ -64,18 +67,7 @@ class Examples(ABC):
 class Pictures(Examples):
     """Images, normalised when their batch is needed."""
 
-    images: ImageSet
     normalisation: Normalisation
-
-    @property
-    def labels(self) -> Indices:
-        """(N,): positions in `classes`."""
-        return self.images.labels
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, in the order of the network's outputs."""
-        return self.images.classes
 
     def inputs(self, chosen: Indices, device: torch.device) -> Tensor:
         """(n, 3, s, s) float32."""
@@ -93,20 +85,9 @@ class Pictures(Examples):
 
 @dataclass(frozen=True, eq=False)
 class Features(Examples):
-    """values: (N, k) float32, what the classifier reads of each of `images`."""
+    """values: (N, k) float32, what the classifier reads of each of the images."""
 
-    images: ImageSet
     values: Tensor
-
-    @property
-    def labels(self) -> Indices:
-        """(N,): positions in `classes`."""
-        return self.images.labels
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, in the order of the network's outputs."""
-        return self.images.classes
 
     def inputs(self, chosen: Indices, device: torch.device) -> Tensor:
         """(n, k) float32."""
