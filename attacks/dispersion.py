@@ -11,6 +11,7 @@ p is −σ, −sign(μ) or −μ/‖μ‖: one class each, as they behave like d
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,7 +35,7 @@ _PAPER = "Shejwalkar 2021, Manipulating the Byzantine, NDSS, AGR-agnostic attack
 
 
 @dataclass(frozen=True)
-class _Dispersed:
+class _Dispersed(ABC):
     name: ClassVar[str]
     knowledge: ClassVar[Knowledge] = Knowledge.UPDATES
     paper: ClassVar[str] = _PAPER
@@ -46,8 +47,9 @@ class _Dispersed:
         span = span_of(view.honest_for(self.name), type(self).direction)
         return copies(span.vector(1.0, self.factor(span)), view.f)
 
+    @abstractmethod
     def factor(self, span: Span) -> float:
-        raise NotImplementedError
+        """γ."""
 
 
 class MinMax(_Dispersed):

@@ -7,6 +7,7 @@ the refusal shows which check caught it.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ __all__ = ["ExtraKey", "Huge", "HugePayload", "Inf", "MissingKey", "NaN", "Wrong
 
 
 @dataclass(frozen=True)
-class _Poked:
+class _Poked(ABC):
     """Some entries of the update, chosen at random, are replaced."""
 
     entries: int = 1
@@ -40,8 +41,9 @@ class _Poked:
         poked[where] = self.values(len(where))
         return Forgery(_with(reply, {key: poked}))
 
+    @abstractmethod
     def values(self, count: int) -> NDArray[np.float32]:
-        raise NotImplementedError
+        """(count,) of what replaces them."""
 
 
 class NaN(_Poked):

@@ -126,4 +126,4 @@ def test_flower_builds_its_bundle_from_this_folder() -> None:
     bundle, metadata = build_fab_from_files(files)
     assert metadata.fab_format_version == 1
     assert metadata.flwr_version_target == "1.41.0"
-    assert len(bundle) < 2_000_000
+    assert len(bundle) < 1_000_000
