@@ -1,0 +1,1 @@
+"""What updates and the model give away, measured: privacy bounds, membership, reconstruction."""

@@ -1,0 +1,1 @@
+"""The audit as documents: a page for people, signed statements for machines."""
