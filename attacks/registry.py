@@ -11,7 +11,7 @@ from dataclasses import MISSING, fields
 from types import MappingProxyType
 from typing import Any
 
-from attacks import adaptive, backdoors, claims, collusion, data, dispersion, oblivious, payloads, tailored
+from attacks import adaptive, backdoors, claims, collusion, data, dispersion, leaks, oblivious, payloads, tailored
 from attacks.base import AttackError, UpdateAttack
 from attacks.data import DataAttack
 from attacks.wire import WireAttack
@@ -70,6 +70,12 @@ WIRE_ATTACKS: Mapping[str, type[WireAttack]] = _by_name(
     claims.Duplicate,
     claims.Stale,
     claims.Sybil,
+    leaks.LeakJpeg,
+    leaks.LeakPixels,
+    leaks.LeakMetric,
+    leaks.LeakText,
+    leaks.LeakBase64,
+    leaks.LeakSplit,
 )
 
 

@@ -6,14 +6,15 @@ count. An attack here is data: what is sent in place of the honest reply, whethe
 how often, how late, and under which name. The site's program carries it out, the coordinator must name the offender.
 
 These are not from papers but from what coordinators in use were seen to do with such replies. Here are the words;
-the attacks are in `attacks.payloads` (what is inside) and `attacks.claims` (what is said about it, when and by whom).
+the attacks are in `attacks.payloads` (what is inside), `attacks.claims` (what is said about it, when and by whom) and
+`attacks.leaks` (what should never have been sent).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -33,13 +34,18 @@ class Reply:
     """What a site is about to send.
 
     arrays: by name; an honest reply has one, the update (d,) float32. samples: its claimed number of images; sent as
-    an integer when it is one. round: which it answers. spec: digest of the architecture's names and shapes.
+    an integer when it is one. round: which it answers. spec: digest of the architecture's names and shapes. notes and
+    metrics: what it says beyond that, by name; an honest reply has none here. pictures: training pictures of the site,
+    uint8 (s, s, c), which do not travel: a leak takes one.
     """
 
     arrays: Arrays
     samples: float
     round: int
     spec: str
+    notes: Mapping[str, str | bytes] = field(default_factory=dict)
+    metrics: Mapping[str, list[float]] = field(default_factory=dict)
+    pictures: tuple[NDArray[np.uint8], ...] = ()
 
 
 class Persona(StrEnum):

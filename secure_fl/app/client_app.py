@@ -52,6 +52,9 @@ __all__ = ["app"]
 
 Vector = np.ndarray[Any, Any]
 
+# How many of its training pictures a simulated leak has to choose from.
+_LEAKABLE = 8
+
 app = ClientApp()
 
 
@@ -121,7 +124,8 @@ def train(message: Message, context: Context) -> Message:
     config = site.settings(order.config)
     configure_torch(config.threads, config.device)
     update, metrics = _contribution(order, config, site)
-    samples = len(_data(config, site.index).train.labels)
+    own = _data(config, site.index).train
+    samples = len(own.labels)
     if not config.dp_at_sites:  # under DP-SGD they would tell how many images its steps have drawn
         metrics |= {
             "compute-s": time.perf_counter() - started,
@@ -129,7 +133,8 @@ def train(message: Message, context: Context) -> Message:
             "memory-bytes": psutil.Process().memory_info().rss,
         }
     if site.adversary is not None and site.adversary.space is Space.WIRE:
-        honest = Honest(site.name, samples, update, metrics, site.sign)
+        pictures = tuple(own.images[:_LEAKABLE])
+        honest = Honest(site.name, samples, update, metrics, site.sign, pictures)
         return forged_reply(message, context, order, site.adversary, honest, seed=config.seed)
     statement = update_statement(
         run=order.run,

@@ -32,13 +32,14 @@ _EARLIER = "earlier-reply"
 
 @dataclass(frozen=True)
 class Honest:
-    """What the site would have sent, and its means to sign."""
+    """What the site would have sent, its means to sign, and training pictures of its own that a leak would take."""
 
     site: str
     samples: int
     update: Vector
     metrics: Metrics
     sign: Callable[[bytes], bytes]
+    pictures: tuple[Vector, ...] = ()
 
 
 def forged_reply(
@@ -52,7 +53,7 @@ def forged_reply(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Message:
     """The attacker's answer to a train message, after its delay; how often to send it is left in the context."""
-    true = Reply({"u": honest.update}, float(honest.samples), order.round, order.spec_digest)
+    true = Reply({"u": honest.update}, float(honest.samples), order.round, order.spec_digest, pictures=honest.pictures)
     forgery = adversary.forged(true, earlier=_earlier(context, order, honest.samples), seed=seed)
     context.state[_EARLIER] = ArrayRecord({str(order.round): Array(honest.update)})
     context.state[DELIVERY] = ConfigRecord(
@@ -66,9 +67,10 @@ def forged_reply(
         "round": sent.round,
         "spec": sent.spec,
         "samples": _count(sent.samples),
+        **sent.notes,
     }
     claim["signature"] = honest.sign(_statement(order, honest, sent if forgery.sign else true))
-    return written_reply(message, arrays=sent.arrays, claim=claim, metrics=honest.metrics)
+    return written_reply(message, arrays=sent.arrays, claim=claim, metrics={**honest.metrics, **sent.metrics})
 
 
 def _earlier(context: Context, order: Order, samples: int) -> Reply | None:

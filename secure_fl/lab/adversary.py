@@ -99,7 +99,11 @@ class Adversary:
         if self.wire is None:
             return update, samples
         reply = Reply(arrays={"update": update}, samples=samples, round=round, spec="")
-        sent = self.wire.forge(reply, earlier=None, rng=self._rng("wire", client, round))
+        try:
+            sent = self.wire.forge(reply, earlier=None, rng=self._rng("wire", client, round))
+        except AttackError as error:
+            fix = "run it on a real federation: --grid deployment"
+            raise ConfigError(f"`{self.wire.name}` cannot be simulated", why=error.why, fix=fix) from None
         if (sent.copies, sent.delay_s, sent.joins, sent.reply.round) != (1, 0.0, 0, round):
             raise ConfigError(
                 f"`{self.wire.name}` cannot be simulated",

@@ -9,7 +9,11 @@ from defenses.guard import Reason, UpdateRules, inspect_update
 
 D = 1000
 HONEST = Reply(
-    arrays={"u": np.random.default_rng(0).standard_normal(D).astype(np.float32)}, samples=100.0, round=3, spec="a" * 64
+    arrays={"u": np.random.default_rng(0).standard_normal(D).astype(np.float32)},
+    samples=100.0,
+    round=3,
+    spec="a" * 64,
+    pictures=tuple(np.random.default_rng(1).integers(0, 256, (2, 16, 16, 3), np.uint8)),
 )
 
 

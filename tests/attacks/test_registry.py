@@ -77,6 +77,12 @@ def test_the_names_are_the_agreed_ones():
             "duplicate",
             "stale",
             "sybil",
+            "leak_jpeg",
+            "leak_pixels",
+            "leak_metric",
+            "leak_text",
+            "leak_base64",
+            "leak_split",
         ]
     )
     assert len(ALL) == len(set(ALL))

@@ -110,7 +110,7 @@ def test_a_claimed_number_of_images_is_believed_if_it_can_be_one(claim: str) -> 
     assert (samples, bool(np.isnan(update).any())) == ((1e12, False) if claim == "1e12" else (10.0, True))
 
 
-@pytest.mark.parametrize("attack", ["late", "duplicate", "sybil", "stale"])
+@pytest.mark.parametrize("attack", ["late", "duplicate", "sybil", "stale", "leak_jpeg"])
 def test_what_needs_a_network_is_refused_with_the_grid_that_has_one(attack: str) -> None:
     with pytest.raises(ConfigError) as caught:
         of(attack).forged(OWN[0], 10.0, 0, 1)
