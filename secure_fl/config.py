@@ -27,7 +27,7 @@ Scalar = bool | int | float | str
 # What `quorum` is where it is not set.
 _QUORUM = 0.6
 
-GROUPS = ("data", "model", "training", "privacy", "defense", "federation", "run")
+GROUPS = ("data", "model", "training", "privacy", "defense", "federation", "audit", "run")
 
 
 def setting(
@@ -218,6 +218,14 @@ class RunConfig:
         False, "let sites in that cannot show a client certificate (node key only)", "federation"
     )
 
+    # audit
+    audit: bool = setting(
+        False, "capture all that crosses the wire, account for it, and write a signed report", "audit"
+    )
+    auditor: str = setting(
+        "", "the auditor's public key (X25519, PEM), to which session secrets are sealed; empty: one made here", "audit"
+    )
+
     # run
     seed: int = setting(0, "seed of partition, initial weights, batches and dropout", "run", low=0, high=2**31 - 1)
     threads: int = setting(1, "CPU threads of each site's training", "run", low=1, high=256)
@@ -380,6 +388,14 @@ def _refuse_contradictions(config: RunConfig) -> None:
         raise ConfigError(
             f"`remote-sites` is {config.remote_sites} but `grid` is {config.grid}", fix="choose --grid deployment"
         )
+    if config.audit and config.grid != "deployment":
+        raise ConfigError(
+            f"`audit` is set but `grid` is {config.grid}",
+            why="nothing crosses a wire there that could be captured",
+            fix="choose --grid deployment",
+        )
+    if config.auditor and not config.audit:
+        raise ConfigError("`auditor` is set but `audit` is not", fix="give --audit")
     if config.norm == "frozen-batch" and not config.weights:
         raise ConfigError(
             "`norm` is frozen-batch but `weights` is empty",

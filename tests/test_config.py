@@ -160,3 +160,15 @@ def test_the_quorum_is_the_smallest_count_that_reaches_its_share(sites: int, quo
 
 def test_a_quorum_of_six_tenths_of_five_sites_is_three() -> None:
     assert RunConfig(sites=5, quorum=0.6).quorum_sites == 3
+
+
+@pytest.mark.parametrize("grid", ["local", "ray"])
+def test_an_audit_without_a_wire_is_refused(grid: str) -> None:
+    with pytest.raises(ConfigError, match="`audit` is set but `grid` is") as refused:
+        RunConfig(audit=True, grid=grid)
+    assert "deployment" in refused.value.fix
+
+
+def test_an_auditor_without_an_audit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="`auditor` is set"):
+        RunConfig(auditor="open.pub")

@@ -34,7 +34,7 @@ RUN_FLAGS = (
     *("rounds", "local-epochs", "batch-size", "lr"),
     *("dp-epsilon", "dp-delta", "dp-unit"),
     *("defense", "byzantine", "attack", "attackers"),
-    *("grid", "seed"),
+    *("grid", "audit", "seed"),
 )
 
 SOURCES_PANEL = "All other settings"
@@ -45,6 +45,7 @@ _PANELS = {
     "privacy": "Privacy",
     "defense": "Defense",
     "federation": "Federation",
+    "audit": "Federation",
     "run": "Federation",
 }
 # Sites say how data are dealt, so people look for them there.

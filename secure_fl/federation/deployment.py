@@ -48,9 +48,13 @@ def deploy(record: RunRecord, home: Path) -> None:
     roster_file = record.folder / "roster.json"
     roster_file.write_text(roster.to_json(), encoding="utf-8")
     (record.folder / "logs").mkdir(exist_ok=True)
-    with _flower_home() as flower_home, board_folder(record) as board:
+    with _flower_home() as flower_home, board_folder(record) as board, _wiretap(record, keys) as wiretap:
         cast = parts(config, board, wait_s=config.round_timeout_s / 2)
-        _Deployment(record, keys, roster, roster_file, _environment(flower_home, config), cast).run()
+        try:
+            _Deployment(record, keys, roster, roster_file, _environment(flower_home, config), cast, wiretap).run()
+        finally:
+            if wiretap is not None:
+                wiretap.conclude(record, home)
 
 
 @dataclass
@@ -61,6 +65,7 @@ class _Deployment:
     roster_file: Path
     environ: dict[str, str]
     cast: list[NodeConfig]
+    wiretap: Wiretap | None
 
     def run(self) -> None:
         config = self.record.config
@@ -80,6 +85,8 @@ class _Deployment:
                 superlink_pid=superlink.pid,
                 roster_sha256=hashlib.sha256(self.roster_file.read_bytes()).hexdigest(),
             )
+            if self.wiretap is not None:
+                self.wiretap.listen(config.host, ports["outer_port"])
             self._register_and_start(ports["inner_port"], control_secret)
             self._answer(host, "ready")
             self._start_server(host, ports["inner_port"], superexec_secret)
@@ -87,6 +94,8 @@ class _Deployment:
                 if entry.index < config.sites - config.remote_sites:
                     self._start_site(host, entry, f"{config.host}:{ports['outer_port']}")
             self._watch(host, superlink)
+            if self.wiretap is not None:
+                self.wiretap.send_controls(_reachable(config.host, ports["outer_port"]))
         finally:
             if host is not None:
                 host.stop()
@@ -109,6 +118,8 @@ class _Deployment:
             "allow_stock": config.allow_stock_supernodes,
             "control_secret": control_secret,
             "superexec_secret": superexec_secret,
+            "key_log": str(self.wiretap.key_log) if self.wiretap else "",
+            "control_certificate": self.wiretap.control_certificate if self.wiretap else "",
         }
 
     def _register_and_start(self, inner_port: int, secret: str) -> None:

@@ -56,7 +56,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from secure_fl.errors import FederationError
 from secure_fl.federation.traffic import TrafficMeter, exchanged
 
-__all__ = ["FleetConnection"]
+__all__ = ["FleetConnection", "tls_context"]
 
 logger = logging.getLogger("secure_fl.site")
 
@@ -94,7 +94,7 @@ class FleetConnection:
         self._node_key = public_key_to_bytes(node_key.public_key())
         self._client = FleetHttpClient(
             f"https://{address}",
-            verify=_tls_context(kit),
+            verify=tls_context(kit),
             interceptors=[
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
                 NodeAuthHttpInterceptor(node_key, node_key.public_key()),
@@ -211,7 +211,7 @@ class FleetConnection:
                 logger.warning("heartbeat not delivered: %s", _reason(error))
 
 
-def _tls_context(kit: Path) -> ssl.SSLContext:
+def tls_context(kit: Path) -> ssl.SSLContext:
     """TLS 1.3 only; trusts the federation's authority and nothing else; shows our certificate."""
     _check_certificate(kit)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -7,6 +7,8 @@ let anyone who reaches the port register nodes and start runs. We serve the same
   The gate then passes only the fleet routes and `/health`, only for certificates that are in the roster
   (so that taking a site off the roster is enough), and only with the node key that belongs to the
   certificate: a site cannot speak in another's name even if it has stolen that site's node key.
+* In audit mode one more certificate may speak, and is never heard: the audit's known leaks cross the wire under
+  it, and every request of it is read and answered 403 before anything else looks at it.
 * The inner listener, on loopback, for our own launcher and ServerApp. Control routes demand a secret
   that was handed over on a pipe; Flower checks its own task tokens on the Runtime routes.
 
@@ -82,8 +84,17 @@ class _Allowance:
 class SiteGate:
     """The outer listener's rules; `on_refusal` hears of each request that is turned away."""
 
-    def __init__(self, app: App, roster: Roster, *, allow_stock: bool, on_refusal: Callable[[Refusal], None]) -> None:
+    def __init__(
+        self,
+        app: App,
+        roster: Roster,
+        *,
+        allow_stock: bool,
+        on_refusal: Callable[[Refusal], None],
+        control_certificate: str = "",
+    ) -> None:
         self._app = app
+        self._control_certificate = control_certificate
         self._by_certificate = {entry.certificate_sha256: entry for entry in roster.entries}
         self._by_node_key = {_pem(entry.node_key): entry for entry in roster.entries}
         self._allow_stock = allow_stock
@@ -93,6 +104,10 @@ class SiteGate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on to Flower, or answer it with the reason why not."""
         if scope["type"] != "http":
+            return
+        if self._control_certificate and _certificate(scope) == self._control_certificate:
+            await _whole_body(receive)
+            await _answer(send, 403, "a control of the audit")
             return
         refusal = self._judge(scope)
         if refusal is not None:
@@ -120,7 +135,7 @@ class SiteGate:
         )
 
     def _judge_identity(self, scope: Scope, headers: dict[bytes, bytes], peer: str) -> Refusal | None:
-        certificate = scope.get("state", {}).get("peer_certificate")
+        certificate = _certificate(scope)
         keyed = self._by_node_key.get(_node_key(headers))
         if certificate is None:
             if not self._allow_stock:
@@ -199,6 +214,12 @@ def _node_key(headers: dict[bytes, bytes]) -> bytes:
 def _peer(scope: Scope) -> str:
     client = scope.get("client")
     return str(client[0]) if client else "unknown peer"
+
+
+def _certificate(scope: Scope) -> str | None:
+    """SHA-256 of the certificate that the TLS peer showed."""
+    digest: str | None = scope.get("state", {}).get("peer_certificate")
+    return digest
 
 
 def _judge_length(headers: dict[bytes, bytes], peer: str) -> Refusal | None:

@@ -38,7 +38,9 @@ __all__ = [
     "LEAF_DAYS",
     "RENEW_DAYS",
     "FederationKeys",
+    "control_kit",
     "issue_certificate",
+    "private_folder",
     "provision",
     "revoke",
     "write_private",
@@ -97,7 +99,7 @@ def provision(
         FederationError: existing material cannot be read, or the authority itself has expired.
     """
     moment = now or datetime.datetime.now(datetime.UTC)
-    _private_folder(folder)
+    private_folder(folder)
     ca_key, ca = _authority(folder, moment)
     names = sorted({"localhost", "127.0.0.1", *hosts})
     _leaf(folder / "server", ca_key, ca, common_name="coordinator", hosts=names, moment=moment)
@@ -112,6 +114,19 @@ def provision(
     roster = Roster(tuple(sorted(entries.values(), key=lambda entry: entry.index)))
     _write(roster_file, roster.to_json().encode(), mode=0o644)
     return FederationKeys(folder, roster)
+
+
+def control_kit(keys: FederationKeys, folder: Path, *, moment: datetime.datetime) -> str:
+    """A client certificate of a day for the audit's controls, with its key, in `folder`; its SHA-256.
+
+    It is in no roster, so no run admits it; `superlink` is told of it for the one run that it is made for.
+    """
+    ca_key, ca = _authority(keys.folder, moment)
+    key = _key(folder / "tls.key", ec.SECP256R1())
+    certificate = issue_certificate("audit-control", key.public_key(), ca_key, issuer=ca, days=1, moment=moment)
+    _write(folder / "tls.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    _write(folder / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def revoke(folder: Path, site: str) -> Roster:
@@ -141,7 +156,8 @@ def _write(path: Path, content: bytes, *, mode: int) -> None:
     os.replace(temporary, path)
 
 
-def _private_folder(folder: Path) -> None:
+def private_folder(folder: Path) -> None:
+    """Make a folder that only this user can enter, or take those rights away from an existing one."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
@@ -172,8 +188,8 @@ def _site(
 ) -> RosterEntry:
     """Make or complete one start-up kit and say what the roster must hold of it."""
     kit = folder / "sites" / name
-    _private_folder(kit.parent)
-    _private_folder(kit)
+    private_folder(kit.parent)
+    private_folder(kit)
     certificate = _leaf(kit / "tls", ca_key, ca, common_name=name, hosts=(), moment=moment)
     _write(kit / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), mode=0o644)
     node = _key(kit / "node.key", ec.SECP384R1(), form=serialization.PrivateFormat.OpenSSH)

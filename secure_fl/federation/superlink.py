@@ -54,7 +54,11 @@ _MAX_REFUSALS = 200
 
 @dataclass(frozen=True)
 class SuperLinkSettings:
-    """What the launcher tells the process; `control_secret` and `superexec_secret` are secrets."""
+    """What the launcher tells the process; `control_secret` and `superexec_secret` are secrets.
+
+    key_log: in audit mode only, the file to which the secrets of the sites' TLS sessions are written; else empty.
+    control_certificate: SHA-256 of the certificate under which the audit sends its known leaks; else empty.
+    """
 
     host: str
     port: int
@@ -66,6 +70,8 @@ class SuperLinkSettings:
     allow_stock: bool
     control_secret: str
     superexec_secret: str
+    key_log: str
+    control_certificate: str
 
 
 class _PeerProtocol(HttpToolsProtocol):
@@ -162,6 +168,8 @@ def _tls(settings: SuperLinkSettings, *, outer: bool) -> Callable[[Any, Any], ss
         if outer:
             context.verify_mode = ssl.CERT_OPTIONAL if settings.allow_stock else ssl.CERT_REQUIRED
             context.load_verify_locations(settings.ca)
+            if settings.key_log:
+                context.keylog_filename = settings.key_log
         return context
 
     return make
@@ -241,7 +249,13 @@ async def _serve(settings: SuperLinkSettings, refusals: _RefusalLog, report: Cal
     app = _flower_app(settings, inner_port)
     roster = Roster.read(Path(settings.roster))
     inner = _server(InnerGate(app, control_secret=settings.control_secret), settings, outer=False)
-    gate = SiteGate(app, roster, allow_stock=settings.allow_stock, on_refusal=refusals.refusal)
+    gate = SiteGate(
+        app,
+        roster,
+        allow_stock=settings.allow_stock,
+        on_refusal=refusals.refusal,
+        control_certificate=settings.control_certificate,
+    )
     outer = _server(gate, settings, outer=True)
 
     def stop_with_the_launcher() -> None:

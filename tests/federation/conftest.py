@@ -80,6 +80,8 @@ def superlink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuper
                 "run_dir": str(record.folder),
                 "allow_stock": False,
                 "control_secret": control,
+                "key_log": "",
+                "control_certificate": "",
                 "superexec_secret": superexec,
             }
         )

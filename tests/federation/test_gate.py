@@ -81,6 +81,22 @@ def test_a_site_with_its_own_certificate_and_node_key_reaches_the_fleet_routes(k
     assert flower.reached == ["/v1/fleet/pull-messages"] and heard == []
 
 
+def test_controls_of_the_audit_are_read_and_never_heard(keys):
+    flower, heard = Flower(), []
+    gate = SiteGate(flower, keys.roster, allow_stock=False, on_refusal=heard.append, control_certificate="c" * 64)
+    for path in ("/v1/fleet/push-messages", "/v1/control/start-run", "/health"):
+        status, body = ask(gate, path, certificate="c" * 64)
+        assert (status, json.loads(body)["error"]) == (403, "a control of the audit")
+    assert flower.reached == [] and heard == []
+
+
+def test_without_an_audit_nobody_passes_for_its_controls(keys):
+    gate, heard = site_gate(keys, flower := Flower())
+    for certificate in ("", "c" * 64):
+        assert ask(gate, "/v1/fleet/push-messages", certificate=certificate)[0] == 403
+    assert flower.reached == [] and len(heard) == 2
+
+
 @pytest.mark.parametrize(
     "path", ["/v1/control/start-run", "/v1/runtime/acquire-task", "/docs", "/openapi.json", "/", "//v1/fleet/x"]
 )

@@ -1,0 +1,205 @@
+"""From captured packets to a verdict: decode, check against the schema, search, match the controls, count the bytes.
+
+Everything here follows from the evidence alone, so whoever holds it (the capture, the opened session secrets, the
+schema) comes to the same examination, finding by finding: this is what `secure-fl audit verify --recheck` does. Only
+pictures of the sites (`indexes`) are evidence that never leaves them; without an index they cannot be searched for.
+
+What is searched, each byte at least once in each form in which a file or a picture could hide:
+
+    the decrypted stream of each session and direction        files, whatever message or header they lie in
+    each value of each message, and the values of one name    files in encodings (base64, gzip, …), and files cut in
+      from one site one after the other                         pieces over several messages
+    each array, its chunks joined                              files, pixels that look like pictures, known pictures
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audit.capture.pcap import Packet
+from audit.controls.plan import CONTROL_SITE, Control
+from audit.decode.conversation import Exchange, Leaf, Session, WireMessage, WireObject
+from audit.decode.reader import Decoder, RawChunk
+from audit.detect.fingerprints import ImageIndex
+from audit.detect.pixels import inspect_array
+from audit.detect.scan import StreamScanner, scan_report
+from audit.detect.schema import Schema
+from audit.findings import BlindSpot, Finding, Place
+from audit.report.examination import Capture, Examination, Flow, Ledger, LedgerLine, Polarity, WireSession, examine
+from audit.report.examination import Control as ControlResult
+
+__all__ = ["Evidence", "examine_wire"]
+
+# Flower carries each array as `.npy` bytes; in the raw stream these are no finding.
+_CARRIER = frozenset({"file/npy"})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an examination rests on. `sites`: SHA-256 of each certificate that may connect, to the name of its owner."""
+
+    captures: tuple[Capture, ...]
+    secrets: Mapping[bytes, Mapping[str, bytes]] = field(repr=False)
+    port: int
+    sites: Mapping[str, str]
+    schema: Schema
+    controls: tuple[Control, ...]
+    indexes: tuple[ImageIndex, ...] = ()
+
+
+def examine_wire(
+    evidence: Evidence, packets: Iterable[Packet], *, spool: Path, blind_spots: Sequence[BlindSpot] = ()
+) -> Examination:
+    """Decode and search `packets`, the captured ones in order of time.
+
+    spool: a private folder for parts of arrays, emptied again. blind_spots: what the capture itself lost.
+    """
+    decoder = Decoder(evidence.secrets, port=evidence.port, spool=spool, sites=evidence.sites)
+    examiner = _Examiner(evidence)
+    for item in decoder.read(packets):
+        examiner.take(item)
+    accounts = decoder.finish()
+    examiner.close()
+    findings = [*accounts.findings, *examiner.findings]
+    return examine(
+        captures=evidence.captures,
+        sessions=[_wire_session(each) for each in accounts.sessions],
+        ledger=_ledger(accounts.ledger),
+        flows=examiner.flows(),
+        findings=sorted({each for each in findings if each.place.site != CONTROL_SITE}),
+        blind_spots=[*blind_spots, *accounts.blind_spots, *examiner.blind_spots],
+        controls=[_result(control, findings) for control in evidence.controls],
+    )
+
+
+class _Examiner:
+    """Takes what the decoder yields, one by one."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.findings: list[Finding] = []
+        self.blind_spots: list[BlindSpot] = []
+        self._schema = evidence.schema
+        self._indexes = evidence.indexes
+        self._streams: dict[tuple[str, ...], StreamScanner] = {}
+        self._flow_bytes: Counter[tuple[str, str, str]] = Counter()
+        self._flow_messages: Counter[tuple[str, str, str]] = Counter()
+
+    def take(self, item: Session | Exchange | WireObject | WireMessage | RawChunk) -> None:
+        """Check and search one item."""
+        match item:
+            case RawChunk():
+                self._stream(("raw", item.session, item.direction), item.place).feed(item.data)
+            case Exchange():
+                self.findings += self._schema.check_exchange(item)
+            case WireObject():
+                self.findings += self._schema.check_object(item)
+            case WireMessage():
+                self._message(item)
+
+    def close(self) -> None:
+        """Hear of what only the end of each stream shows."""
+        for scanner in self._streams.values():
+            report = scanner.close()
+            self.findings += report.findings
+            self.blind_spots += report.blind_spots
+
+    def flows(self) -> list[Flow]:
+        """Bytes of values, and messages, by site, direction and round."""
+        return [Flow(*key, size, self._flow_messages[key]) for key, size in self._flow_bytes.items()]
+
+    def _message(self, message: WireMessage) -> None:
+        self.findings += self._schema.check_message(message)
+        place = message.place
+        key = (place.site, place.direction, place.round)
+        self._flow_messages[key] += 1
+        for leaf in message.leaves:
+            self._flow_bytes[key] += self._leaf(leaf)
+
+    def _leaf(self, leaf: Leaf) -> int:
+        """Search one value; its bytes."""
+        forms = _forms(leaf.value)
+        if not forms:
+            return 8
+        for number, form in enumerate(forms):
+            stream = ("value", leaf.place.site, leaf.place.direction, _group(leaf.place), leaf.path, str(number))
+            self._stream(stream, leaf.place).feed(form)
+            self._report(scan_report(form, leaf.place))
+            for index in self._indexes:
+                self.findings += index.search(form, leaf.place)
+        if isinstance(leaf.value, np.ndarray):
+            self.findings += inspect_array(leaf.value, leaf.place)
+        return len(forms[0])
+
+    def _stream(self, key: tuple[str, ...], place: Place) -> StreamScanner:
+        """The scanner of one stream, made when its first byte comes."""
+        if key not in self._streams:
+            start = replace(place, message="", offset=0, unit="stream")
+            self._streams[key] = StreamScanner(start, ignore=_CARRIER if key[0] == "raw" else frozenset())
+        return self._streams[key]
+
+    def _report(self, report: Any) -> None:
+        self.findings += report.findings
+        self.blind_spots += report.blind_spots
+
+
+def _forms(value: Any) -> list[bytes | memoryview]:
+    """A value as the bytes in which a file could lie: a text is UTF-8 on the wire, and Latin-1 to a careless program."""
+    match value:
+        case np.ndarray():
+            return [memoryview(np.ascontiguousarray(value)).cast("B")] if value.size else []
+        case bytes():
+            return [value] if value else []
+        case str():
+            forms = {value.encode("utf-8", "surrogateescape")}
+            with_bytes = all(ord(letter) < 256 for letter in value)
+            return sorted(forms | {value.encode("latin-1")} if with_bytes else forms) if value else []
+        case [*numbers] if numbers and all(isinstance(each, int | float) for each in numbers):
+            array = np.asarray(numbers, dtype=np.float64)
+            whole = bool(np.all((array >= 0) & (array <= 255) & (array == np.floor(array))))
+            return [array.astype(np.uint8).tobytes() if whole else array.astype(np.float32).tobytes()]
+        case [*texts]:
+            return [form for each in texts for form in _forms(each)]
+    return []
+
+
+def _group(place: Place) -> str:
+    """What separates the streams of one site: each control is a site of its own; real rounds belong together."""
+    return place.round if place.site == CONTROL_SITE else ""
+
+
+def _wire_session(session: Session) -> WireSession:
+    return WireSession(
+        id=session.id,
+        site=session.site,
+        client=session.client,
+        server=session.server,
+        opened_s=session.opened_s,
+        closed_s=session.closed_s,
+        client_bytes=session.client_bytes,
+        server_bytes=session.server_bytes,
+        version=session.version,
+        suite=session.suite,
+        client_certificates=session.client_certificates,
+        server_certificates=session.server_certificates,
+        decrypted=session.decrypted,
+        control=session.site == CONTROL_SITE,
+    )
+
+
+def _result(control: Control, findings: Sequence[Finding]) -> ControlResult:
+    shown = sorted(each for each in findings if control.shown_by(each))
+    seen = f"{shown[0].rule} in {shown[0].place.path or shown[0].place.message}" if shown else "nothing"
+    return ControlResult(
+        name=control.name,
+        polarity=Polarity.POSITIVE if control.positive else Polarity.NEGATIVE,
+        sends=control.sends,
+        expected=" or ".join(control.rules) or "silence",
+        fired=bool(shown),
+        seen=seen,
+    )

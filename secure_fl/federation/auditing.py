@@ -1,0 +1,106 @@
+"""The audit of a deployment: capture from the first packet, controls before the last, then evidence for a verdict.
+
+Order of one audited run:
+
+    before the SuperLink   a private folder in memory (tmpfs where there is one) for the session secrets;
+                           a certificate of a day for the controls
+    its port is known      capture starts, before any site does, so that every session is seen from its first packet
+    the run has ended      the controls cross the same port; then the sites, the SuperLink and the capture end
+
+Threat model. The audit shows an auditor what a coordinator and its sites exchanged, to find leaks that nobody intended
+or that a naive program made. It runs beside the coordinator: a coordinator that lies about its own audit must be
+audited from outside (another machine's capture, or the tap). Session secrets can open the captured sessions for ever:
+they exist in audit mode only, in a file of mode 0600 in a folder of mode 0700, and leave it sealed to the auditor.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from audit.capture.process import CaptureProcess
+from audit.capture.ring import CaptureAccount, CaptureUnavailable, interfaces_of
+from audit.controls.plan import CONTROL_SITE, Control
+from audit.findings import BlindSpot
+from secure_fl.errors import FederationError
+from secure_fl.federation.controls import send_controls
+from secure_fl.federation.pki import FederationKeys, control_kit
+
+__all__ = ["Wiretap"]
+
+_MEMORY = Path("/dev/shm")  # noqa: S108  a folder of its own is made in it
+
+
+@dataclass
+class Wiretap:
+    """Capture, secrets and controls of one run. `folder` receives the captures; use as a context manager."""
+
+    folder: Path
+    keys: FederationKeys
+    controls: tuple[Control, ...]
+    port: int = 0
+    control_certificate: str = ""
+    accounts: tuple[CaptureAccount, ...] = ()
+    blind_spots: list[BlindSpot] = field(default_factory=list)
+    _private: Path = field(init=False)
+    _capture: CaptureProcess | None = None
+
+    def __post_init__(self) -> None:
+        memory = _MEMORY if _MEMORY.is_dir() else None
+        self._private = Path(tempfile.mkdtemp(prefix="secure-fl-audit-", dir=memory))
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.key_log.touch(mode=0o600)
+        kit = self._private / "kit"
+        kit.mkdir(mode=0o700)
+        self.control_certificate = control_kit(self.keys, kit, moment=datetime.datetime.now(datetime.UTC))
+
+    def __enter__(self) -> Wiretap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self._private, ignore_errors=True)
+
+    @property
+    def key_log(self) -> Path:
+        """Where the coordinator's listener writes the secrets of its sessions (NSS key log)."""
+        return self._private / "sessions.keys"
+
+    @property
+    def certificates(self) -> Mapping[str, str]:
+        """Whose certificate is whose, by SHA-256."""
+        sites = {entry.certificate_sha256: entry.name for entry in self.keys.roster.entries}
+        return {**sites, self.control_certificate: CONTROL_SITE}
+
+    def listen(self, host: str, port: int) -> None:
+        """Start the capture. Without the rights to, that is a blind spot of the audit and not the end of the run."""
+        self.port = port
+        try:
+            self._capture = CaptureProcess(interfaces_of(host), port, self.folder / "capture.pcap")
+            self._capture.start()
+        except CaptureUnavailable as reason:
+            self._capture = None
+            self.blind_spots.append(BlindSpot("capture/unavailable", f"nothing was captured: {reason}"))
+
+    def send_controls(self, address: str) -> None:
+        """Send the known leaks; one that cannot be sent will be missed in the examination."""
+        try:
+            send_controls(address, self._private / "kit", self.controls)
+        except (httpx.HTTPError, FederationError) as error:
+            self.blind_spots.append(BlindSpot("controls/not-sent", f"the controls could not be sent: {error}"))
+
+    def stop(self) -> None:
+        """End the capture; what the kernel lost becomes a blind spot."""
+        if self._capture is not None:
+            capture, self._capture = self._capture, None
+            self.accounts = capture.stop()
+            self.blind_spots += [each for account in self.accounts for each in account.blind_spots()]
+
+
+Progress = Callable[[str], None]
