@@ -40,6 +40,7 @@ COMMANDS = {
     "compare": Entry("compare", "Simulate attacks against defenses, and report what survives.", "Study"),
     "classify": Entry("classify", "Say what is on an image, with a trained model.", "Use"),
     "replay": Entry("replay", "Play a scenario of attack and defense again, under any defense.", "Look"),
+    "audit": Entry("audit", "Search captures and files for pictures, and verify a signed report.", "Look"),
     "privacy": Entry("privacy", "Plan a privacy budget, and show what is spent.", "Look"),
     "data": Entry("data", "Show a data set, and which site holds what.", "Look"),
     "config": Entry("config", "Show every setting, and where its value comes from.", "Look"),
