@@ -264,9 +264,7 @@ def _phrase(status: int) -> str:
 class HttpSession:
     """Both directions of one connection: pairs each request with its response."""
 
-    def __init__(
-        self, session: str, pages: dict[str, Page], complain: Callable[[str, str, str, int], None]
-    ) -> None:
+    def __init__(self, session: str, pages: dict[str, Page], complain: Callable[[str, str, str, int], None]) -> None:
         self._session, self._complain = session, complain
         self._requests: deque[HttpText] = deque()
         self._responses: deque[HttpText] = deque()

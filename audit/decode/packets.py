@@ -22,7 +22,9 @@ _RAW = frozenset({12, 14, 101, 228, 229})  # IP without a link layer; the versio
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _VLAN = frozenset({0x8100, 0x88A8, 0x9100})
 _TCP, _FRAGMENT, _AUTHENTICATION = 6, 44, 51
-_EXTENSIONS = frozenset({0, 43, 60, 135, 139, 140})  # headers of the common form: next, length in 8 bytes after the first
+_EXTENSIONS = frozenset(
+    {0, 43, 60, 135, 139, 140}
+)  # headers of the common form: next, length in 8 bytes after the first
 _ENCRYPTED = 50
 
 _tcp_head = Struct(">HHIIBB").unpack_from

@@ -122,7 +122,9 @@ class Half:
             pieces += self._skip()
         known = max(self._sent, self._acknowledged - (self._end is not None))
         if known > self.delivered:
-            self._complain("tcp/gap", "bytes that were sent and are not in the capture", self.delivered, known - self.delivered)
+            self._complain(
+                "tcp/gap", "bytes that were sent and are not in the capture", self.delivered, known - self.delivered
+            )
             self.broken = True
         elif self._end is not None and self.delivered > self._end:
             self._complain("tcp/past-fin", "bytes behind the stream's end", self._end, self.delivered - self._end)

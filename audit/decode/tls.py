@@ -144,7 +144,9 @@ class TlsSession:
         if side.blind:
             self._give_up(side, side.blind, opened)
         elif len(side.rest) > _MAX_WAIT_BYTES:
-            self._complain("tls/one-sided", "records, and no answer that tells how to open them", side.direction, side.at)
+            self._complain(
+                "tls/one-sided", "records, and no answer that tells how to open them", side.direction, side.at
+            )
             self._give_up(side, "blind/one-sided", opened)
 
     def _read_records(self, side: _Side, data: memoryview, opened: list[Opened]) -> int:
@@ -276,4 +278,3 @@ class TlsSession:
         if data:
             side.page.parts[side.blind] += len(data)
             opened.append(Opened(side.direction, "tcp", data))
-
