@@ -1,0 +1,322 @@
+"""The parts of a report that do not come from the capture: what was audited, privacy, leakage, model, environment.
+
+Numbers only, and small pictures as bytes; what they look like is the page's business. A part that was not done says so
+in words (`NOT_TESTED`, a note) and cannot be left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "Attachment",
+    "Bound",
+    "DataPart",
+    "Environment",
+    "Inversion",
+    "Leakage",
+    "ManifestCheck",
+    "Measure",
+    "Membership",
+    "Model",
+    "OperatingPoint",
+    "Outcome",
+    "Picture",
+    "Privacy",
+    "Reconstruction",
+    "Refusal",
+    "Robustness",
+    "RocPoint",
+    "Run",
+    "Scope",
+    "SearchRow",
+    "Searches",
+    "Setting",
+    "Spending",
+]
+
+
+class Outcome(StrEnum):
+    """How a measurement stands to what was claimed."""
+
+    CONSISTENT = "consistent"
+    VIOLATED = "violated"
+    NOT_TESTED = "not tested"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which run was audited. Times are UTC, as "2026-11-24T19:53:25Z"."""
+
+    id: str
+    title: str
+    started: str
+    duration_s: float
+    topology: str  # "5 sites and a coordinator on one machine, deployment grid"
+    sites: tuple[str, ...]
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Sentences. What is not proven may not be empty: no audit proves everything."""
+
+    audited: tuple[str, ...]
+    threat_model: tuple[str, ...]
+    not_proven: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.not_proven:
+            raise ValueError("an audit must say what it does not prove")
+
+
+@dataclass(frozen=True)
+class SearchRow:
+    """One thing that was sent, and what either search found of it on the same capture."""
+
+    sent: str
+    paper_hits: int
+    paper_said: str
+    ours_hits: int
+    ours_said: str
+
+
+@dataclass(frozen=True)
+class Searches:
+    """The originating paper's procedure beside ours."""
+
+    procedure: str  # what the paper did, in a sentence
+    capture_sha256: str
+    rows: tuple[SearchRow, ...]
+
+
+@dataclass(frozen=True)
+class Spending:
+    """One line of a privacy ledger: what was done, and the ε that the accountant makes of it (None: no bound)."""
+
+    site: str
+    unit: str  # "image" or "site"
+    mechanism: str
+    noise_multiplier: float  # σ, in units of the clipping norm
+    clip: float  # C
+    sample_rate: float  # q
+    steps: int  # T
+    delta: float
+    accountant: str
+    epsilon: float | None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An empirical test of what the accountant claims. `lower`: ε that the test proves was spent."""
+
+    test: str  # "Gaussian mechanism", "one run", "χ² of the noise"
+    site: str
+    claimed: float | None
+    lower: float | None
+    confidence: float | None  # of the lower bound, 0.95
+    p_value: float | None
+    outcome: Outcome
+    detail: str
+    assumes: str
+
+
+@dataclass(frozen=True)
+class Privacy:
+    """What the ledgers claim and what was measured. Without DP both lists are empty and the note says so."""
+
+    note: str
+    spent: tuple[Spending, ...]
+    bounds: tuple[Bound, ...]
+
+
+@dataclass(frozen=True)
+class RocPoint:
+    """False and true positive rate."""
+
+    fpr: float
+    tpr: float
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """True positive rate at a fixed false positive rate, with its 95 % interval."""
+
+    fpr: float
+    tpr: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Membership:
+    """One membership inference attack on the final model. `points` lie in order of fpr, from (0, 0) to (1, 1)."""
+
+    attack: str
+    members: int
+    non_members: int
+    auc: float
+    auc_low: float
+    auc_high: float
+    points: tuple[RocPoint, ...]
+    at: tuple[OperatingPoint, ...]
+    assumes: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small picture: `pixels` is base64 of uint8, row by row, `channels` 1 or 3."""
+
+    width: int
+    height: int
+    channels: int
+    pixels: str
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3) or not (0 < self.width <= 512 and 0 < self.height <= 512):
+            raise ValueError("a picture has 1 or 3 channels and at most 512 × 512 pixels")
+        try:
+            found = len(base64.b64decode(self.pixels, validate=True))
+        except binascii.Error as why:
+            raise ValueError(f"the pixels are no base64: {why}") from why
+        if found != self.width * self.height * self.channels:
+            raise ValueError(f"{found} bytes are not {self.width} × {self.height} × {self.channels}")
+
+    @classmethod
+    def of(cls, width: int, height: int, channels: int, pixels: bytes) -> Picture:
+        """The picture of these uint8 values."""
+        return cls(width, height, channels, base64.b64encode(pixels).decode())
+
+    def bytes(self) -> bytes:
+        """The uint8 values."""
+        return base64.b64decode(self.pixels)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What an attacker drew from an update that was protected in the named way; PSNR in dB, None if not finite."""
+
+    protection: str  # "unprotected", "DP, ε = 8" ...
+    picture: Picture
+    psnr_db: float | None
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Gradient inversion of one update. `source` says whose picture it is: never one of a site that did not agree."""
+
+    title: str
+    source: str
+    original: Picture
+    reconstructions: tuple[Reconstruction, ...]
+    assumes: str
+
+
+@dataclass(frozen=True)
+class ManifestCheck:
+    """Is the model that the server sent the one of the signed manifest (against layers that catch images)?"""
+
+    outcome: Outcome
+    expected_sha256: str
+    seen_sha256: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What the model and its updates give away."""
+
+    note: str
+    memberships: tuple[Membership, ...]
+    inversions: tuple[Inversion, ...]
+    manifest: ManifestCheck
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Updates of one site that the guard turned away for one reason."""
+
+    site: str
+    rounds: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """How updates were checked and combined."""
+
+    aggregator: str
+    tolerates: str  # "1 of 5 hostile sites, if …", or "none: the mean follows any one site"
+    checks: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of the model card, as text with its unit."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """One site's images as far as they may be told: how many, and digests."""
+
+    site: str
+    images: int
+    fingerprint: str
+    merkle_root: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model card's facts, and what it was trained on."""
+
+    name: str
+    architecture: str
+    parameters: int
+    spec_sha256: str  # of the names and shapes of its tensors
+    sha256_before: str
+    sha256_after: str
+    intended_use: str
+    limitations: tuple[str, ...]
+    measures: tuple[Measure, ...]
+    dataset: str
+    classes: int
+    data: tuple[DataPart, ...]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the run and where it came from."""
+
+    name: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the run and the audit ran on. `lock_sha256`: of the pins that were installed."""
+
+    versions: Mapping[str, str]
+    commit: str
+    dirty: bool  # with changes that are in no commit
+    lock_sha256: str
+    platform: str
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file of the bundle that is not derived from the document."""
+
+    name: str
+    bytes: int
+    sha256: str
+    note: str
