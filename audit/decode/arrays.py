@@ -1,7 +1,8 @@
 """NumPy arrays out of npy bytes, without NumPy's loader: nothing is unpickled, and no header is believed.
 
 The header has exactly the spelling that NumPy writes (format 1.0, numpy.lib.format): it is parsed by a pattern, written
-anew, and compared. What it announces must be exactly what is there, so that it can neither ask for memory nor leave a tail.
+anew, and compared. What it announces must be exactly what is there, so that it can neither ask for memory nor leave a
+tail.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ __all__ = ["MAX_ARRAY_BYTES", "array_of"]
 MAX_ARRAY_BYTES = 256 << 20  # the largest model that we build has 36 MB
 _MAX_HEADER_BYTES = 1024
 _HEADER = re.compile(
-    rb"\{'descr': '([<>|][biuf][1248])', 'fortran_order': (True|False), 'shape': \(((?:\d{1,12}, ?)*(?:\d{1,12})?)\), \} *\n"
+    rb"\{'descr': '([<>|][biuf][1248])', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,12}, ?)*(?:\d{1,12})?)\), \} *\n"
 )
 
 

@@ -1,13 +1,15 @@
-"""The connections of the audited port: which segment belongs to which, when one has ended, and when its port is used anew.
+"""The connections of the audited port: which segment belongs to which, when one has ended, and when its port is used
+anew.
 
-A connection that both sides have closed lingers, since repetitions and acknowledgements still come; `_LINGER` later ones
-push it out. State is bounded: a flood of SYNs pushes out the oldest connection, which is then judged by what was seen.
+A connection that both sides have closed lingers, since repetitions and acknowledgements still come; `_LINGER` later
+ones push it out. State is bounded: a flood of SYNs pushes out the oldest connection, which is then judged by what was
+seen.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 from audit.decode.conversation import TO_COORDINATOR, TO_SITE
@@ -127,7 +129,9 @@ class Connections:
         for key in list(self._open):
             yield from self._end(key)
 
-    def _begin(self, key: frozenset[bytes], segment: Segment, time_s: float) -> Iterator[Arrived | Ended]:
+    def _begin(
+        self, key: frozenset[bytes], segment: Segment, time_s: float
+    ) -> Generator[Arrived | Ended, None, Connection]:
         if len(self._open) >= MAX_CONNECTIONS:
             yield from self._end(next(iter(self._open)))
         self._count += 1

@@ -1,7 +1,8 @@
 """What is said on the fleet's routes: exchanges become objects and messages, and every body's bytes are booked.
 
-A message is announced (`push-messages`, `pull-messages`) with the tree of its objects' ids; the objects cross one by one,
-each only once, in any order and from any session. A message is yielded when the last of its objects is there. At the end:
+A message is announced (`push-messages`, `pull-messages`) with the tree of its objects' ids; the objects cross one by
+one, each only once, in any order and from any session. A message is yielded when the last of its objects is there. At
+the end:
 
 * An object that no announced tree has: somebody moved bytes that belong to nothing. A finding, unless something was
   not seen (the announcement may be in it): then a blind spot.
@@ -33,7 +34,7 @@ from audit.decode.flower import (
 )
 from audit.decode.handshake import Malformed
 from audit.decode.ledger import Page
-from audit.decode.objects import OBJECT_ID, ObjectStore, read_object
+from audit.decode.objects import ObjectStore, read_object
 from audit.decode.records import MessageReader
 from audit.findings import BlindSpot, Finding, Place
 
@@ -99,9 +100,9 @@ class FleetReader:
         plain = types is None or exchange.status != 200
         response = self._body(exchange.response, None if plain else types and types[1], answered)
         if exchange.route == PUSH_OBJECT and request is not None:
-            yield from self._object(request, request.object_id, exchange.request, asked)  # type: ignore[attr-defined]
+            yield from self._object(request, request.object_id, exchange.request, asked)
         if exchange.route == PULL_OBJECT and request is not None and response is not None:
-            yield from self._object(response, request.object_id, exchange.response, answered)  # type: ignore[attr-defined]
+            yield from self._object(response, request.object_id, exchange.response, answered)
         leaves = list(self._leaves(exchange.request, request, "request", asked))
         leaves += self._leaves(exchange.response, response, "response", answered)
         identity = f"{exchange.session}/{exchange.index}"
@@ -171,7 +172,7 @@ class FleetReader:
     def _object(
         self, message: Message, object_id: str, data: bytes, place: Place
     ) -> Iterator[WireObject | WireMessage]:
-        content: bytes = message.object_content  # type: ignore[attr-defined]
+        content: bytes = message.object_content
         if not content:
             return
         begin = max(0, data.find(content[:128]))

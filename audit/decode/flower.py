@@ -2,8 +2,8 @@
 
 A protobuf message may carry fields that its schema does not have, and the same values in other spellings; both would be
 room for data that no reader of the message ever sees. So each body is parsed, written anew without unknown fields, and
-compared byte for byte. This is the only module of the audit that imports Flower: its generated protobuf classes, as they
-are installed beside the system that is audited.
+compared byte for byte. This is the only module of the audit that imports Flower: its generated protobuf classes, as
+they are installed beside the system that is audited.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def check_canonical(message: Message, data: bytes) -> None:
     if unknown:
         plain = type(message)()
         plain.CopyFrom(message)
-        plain.DiscardUnknownFields()  # type: ignore[attr-defined]
+        plain.DiscardUnknownFields()
     again = plain.SerializeToString(deterministic=True)
     name = message.DESCRIPTOR.name
     if unknown:
@@ -161,7 +161,7 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def fields(message: Message, path: str) -> Iterator[tuple[str, Any]]:
-    """Each plain value of a message with its path: ("request/node/node_id", 7). Names of maps' entries are values too."""
+    """Each plain value of a message with its path, as ("request/node/node_id", 7); keys of maps are values too."""
     for field, value in message.ListFields():
         here = f"{path}/{field.name}"
         if field.type != FieldDescriptor.TYPE_MESSAGE:
@@ -203,7 +203,7 @@ def announcements(message: Message) -> list[Announcement]:
         if proto.metadata.message_id != root.object_id or not all(map(OBJECT_ID.fullmatch, tree)):
             raise Malformed("a tree whose ids are not those of objects")
         kind, metadata = proto.metadata.message_type, _metadata_of(proto)
-        said.append(Announcement(root.object_id, kind, metadata, tree, proto.HasField("content")))
+        said.append(Announcement(root.object_id, kind, metadata, tree, bool(proto.content.items)))
     return said
 
 

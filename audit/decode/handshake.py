@@ -1,4 +1,5 @@
-"""The few handshake messages of TLS that decryption needs: hellos and certificates (RFC 8446 section 4, RFC 5246 section 7.4).
+"""The few handshake messages of TLS that decryption needs: hellos and certificates (RFC 8446 section 4, RFC 5246
+section 7.4).
 
 Readers raise `Malformed` on anything that does not fit its own lengths.
 """

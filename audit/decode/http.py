@@ -1,10 +1,10 @@
 """HTTP/1.1 out of decrypted streams, to the byte and by the narrowest reading.
 
-Our own parser and not h11: an audit has to know where each byte of a stream belongs, what precisely was off, and must not
-forgive. Bare line feeds, folded headers, spaces around names or values, chunk extensions, trailers, reason phrases of
-one's own and the ambiguities of request smuggling (Linhart et al. 2005; RFC 9112 sections 5.2, 6.3, 11.2) are room in
-which something could hide or two readers could differ; httpx and uvicorn use none of it. What does not fit is a finding,
-and the rest of that direction stays unread, which the ledger shows.
+Our own parser and not h11: an audit has to know where each byte of a stream belongs, what precisely was off, and must
+not forgive. Bare line feeds, folded headers, spaces around names or values, chunk extensions, trailers, reason phrases
+of one's own and the ambiguities of request smuggling (Linhart et al. 2005; RFC 9112 sections 5.2, 6.3, 11.2) are room
+in which something could hide or two readers could differ; httpx and uvicorn use none of it. What does not fit is a
+finding, and the rest of that direction stays unread, which the ledger shows.
 
 RFC 9112. Bodies are bounded; only GET and POST are known, so that a response's length never depends on its request.
 """
@@ -287,7 +287,7 @@ class HttpSession:
         return self._pair(direction, self._streams[direction].finish(whole=whole))
 
     def leftovers(self) -> list[Exchange]:
-        """After both directions have ended: requests that nobody answered; responses that nobody asked for are named."""
+        """After both directions have ended: requests without an answer. Answers without a request are named."""
         for each in self._responses:
             self._complain("http/unasked", "a response without a request", TO_SITE, each.at)
         self._responses.clear()

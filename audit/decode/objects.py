@@ -1,8 +1,8 @@
 """Flower's content-addressed objects: read strictly, checked against their own name, kept on disk.
 
-An object is `"<Kind> <ids of children, comma> <length of body>\\0<body>"` and its id is the SHA-256 of all of it. Flower's
-own parser forgives (`int(" 7 ")`, upper-case ids); here exactly one spelling is right, so that a head has no room for
-anything but itself. Bodies go to one file without a name: readable by nobody else, and gone with the process.
+An object is `"<Kind> <ids of children, comma> <length of body>\\0<body>"` and its id is the SHA-256 of all of it.
+Flower's own parser forgives (`int(" 7 ")`, upper-case ids); here exactly one spelling is right, so that a head has no
+room for anything but itself. Bodies go to one file without a name: readable by nobody else, and gone with the process.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ObjectStore:
     """Every object that crossed, once. Memory holds the index only."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, prefix="objects-")  # 0600, and unlinked at once
+        self._file = tempfile.TemporaryFile(dir=folder, prefix="objects-")  # noqa: SIM115 - 0600, unlinked at once, closed by `close`
         self._index: dict[str, _Stored] = {}
         self._end = 0
 

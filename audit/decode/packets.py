@@ -2,8 +2,8 @@
 
 Nothing here raises: a packet is a segment, or it is not TCP (`Other`: ARP, UDP; nothing that we audit), or it cannot be
 read (`Unreadable`, with the rule of the blind spot that it makes). Captures on the sending machine hold packets
-that the network card would have cut and check-summed later: lengths of zero and unfinished checksums are normal there, so
-checksums prove nothing and are not looked at; what protects the content is TLS's authentication.
+that the network card would have cut and check-summed later: lengths of zero and unfinished checksums are normal there,
+so checksums prove nothing and are not looked at; what protects the content is TLS's authentication.
 
 Sources: tcpdump.org link types, IEEE 802.1Q, RFC 791, RFC 8200 section 4 (extension headers), RFC 9293 section 3.1.
 """

@@ -5,8 +5,9 @@
         ...
     accounts = decoder.finish()                        # blind spots, findings, ledger, sessions
 
-Memory is bounded whatever the capture holds: streams are delivered as soon as they are contiguous, bodies are of limited
-size, objects lie on disk. An event's data need not be kept by the reader of events; nothing here changes it afterwards.
+Memory is bounded whatever the capture holds: streams are delivered as soon as they are contiguous, bodies are of
+limited size, objects lie on disk. An event's data need not be kept by the reader of events; nothing here changes it
+afterwards.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Decoder:
         self._accounts: Accounts | None = None
 
     def read(self, packets: Iterable[Packet]) -> Iterator[Event]:
-        """All events of a capture, to its end. A file that breaks off is read as far as it goes, and is a blind spot."""
+        """All events of a capture. A file that breaks off is read as far as it goes, and is a blind spot."""
         try:
             for packet in packets:
                 yield from self.feed(packet)

@@ -3,8 +3,8 @@
     Message → RecordDict {name: record} → ConfigRecord, MetricRecord {key: value}
                                         → ArrayRecord {name: array} → Array → ArrayChunk, ArrayChunk …
 
-Each body has one spelling: JSON as `json.dumps` writes it, protobuf as its schema writes it, children named in the order
-of their first use. So an object has no slack, and an object that no value refers to cannot hang on a message.
+Each body has one spelling: JSON as `json.dumps` writes it, protobuf as its schema writes it, children named in the
+order of their first use. So an object has no slack, and an object that no value refers to cannot hang on a message.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 A stream is delivered byte by byte in order, as soon as it is contiguous; what comes early waits in bounded memory.
 Loss of a packet must never pass for silence, so whatever tells how far the sender got is evidence: its own later
-sequence numbers (a bare ACK has one too), its FIN or RST, and the acknowledgements of its peer, which saw what we may have
-missed. What evidence covers and the capture does not is a gap. A stream that ends without FIN or RST is whole only if its
-peer acknowledged exactly what we saw. One loss leaves no trace in any capture: a peer that resets, unasked, over a
-segment that it never acknowledged.
+sequence numbers (a bare ACK has one too), its FIN or RST, and the acknowledgements of its peer, which saw what we may
+have missed. What evidence covers and the capture does not is a gap. A stream that ends without FIN or RST is whole only
+if its peer acknowledged exactly what we saw. One loss leaves no trace in any capture: a peer that resets, unasked, over
+a segment that it never acknowledged.
 
 Repeated bytes are compared with those delivered: two versions of the same bytes (Ptacek and Newsham, "Insertion,
 evasion, and denial of service", 1998) would let the audit read one and the receiver another.
@@ -120,7 +120,9 @@ class Half:
             self.broken = True
         while self._early:
             pieces += self._skip()
-        known = max(self._sent, self._acknowledged - (self._end is not None))
+        known = max(self._sent, self._acknowledged)
+        if self._end is not None and known == self._end + 1:  # the FIN counts as a byte
+            known = self._end
         if known > self.delivered:
             self._complain(
                 "tcp/gap", "bytes that were sent and are not in the capture", self.delivered, known - self.delivered

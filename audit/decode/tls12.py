@@ -1,4 +1,5 @@
-"""Opens the records of one direction of a TLS 1.2 session with its master secret (RFC 5246 section 6, RFC 5288, RFC 7905).
+"""Opens the records of one direction of a TLS 1.2 session with its master secret (RFC 5246 section 6, RFC 5288, RFC
+7905).
 
 Only suites that authenticate what they encrypt: ECDHE with AES-GCM or ChaCha20-Poly1305. How the master secret came
 about (extended or not, resumed or not) does not matter to whoever holds it.

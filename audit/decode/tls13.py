@@ -1,4 +1,5 @@
-"""Opens the records of one direction of a TLS 1.3 session with its traffic secrets (RFC 8446 sections 5.2, 5.3, 7.1 to 7.3).
+"""Opens the records of one direction of a TLS 1.3 session with its traffic secrets (RFC 8446 sections 5.2, 5.3, 7.1 to
+7.3).
 
 Each record carries an authentication tag over its header and content under a key that only the two ends and the
 auditor hold: what opens is what was sent, in the order in which it was sent.
