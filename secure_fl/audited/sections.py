@@ -23,7 +23,6 @@ from audit.report.sections import (
     Setting,
     Spending,
 )
-
 from secure_fl.compositions import FEDAVG
 from secure_fl.config import RunConfig
 from secure_fl.privacy.accounting import epsilon

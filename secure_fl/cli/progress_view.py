@@ -31,6 +31,7 @@ class RunView:
     phase: str = "starting"
     stopping: bool = False
     finished: Event | None = None
+    audit: Event | None = None
 
     def apply(self, event: Event, *, now: float) -> None:
         """Take in one event; `now` is seconds on any steady clock. Unknown kinds change nothing."""
@@ -39,6 +40,7 @@ class RunView:
             case "run-started":
                 self.sites = dict.fromkeys(event.get("sites", ()), "waiting")
                 self.joined, self.phase, self.round_began, self.finished = 0, "waiting for sites", None, None
+                self.audit = None
                 self.privacy = tuple(event.get("privacy") or ())
                 resumed = event.get("resumed_from_round")
                 self._forget_after(resumed if resumed is not None else -1)
@@ -64,6 +66,10 @@ class RunView:
                 self._finish_round(event)
             case "run-finished":
                 self.phase, self.finished = event["status"], event
+            case "audit-started":
+                self.phase = "auditing"
+            case "audit-finished":
+                self.phase, self.audit = "audited", event
 
     def _finish_round(self, event: Event) -> None:
         number = event["round"]

@@ -28,7 +28,7 @@ from secure_fl.cli.progress import Follower, PlainScreen, Screen, StreamScreen
 from secure_fl.cli.progress_view import RunView, duration, percent, plural
 from secure_fl.config import RunConfig
 from secure_fl.config_sources import ResolvedConfig
-from secure_fl.errors import FederationError, InterruptedRunError, NotFoundError, SecureFLError
+from secure_fl.errors import BudgetError, FederationError, InterruptedRunError, NotFoundError, SecureFLError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,6 +143,7 @@ def summary(record: RunRecord, view: RunView) -> dict[str, Any]:
         "model_file_sha256": finished.get("model_file_sha256") if finished else None,
         "epsilon": [view.epsilon[number] for number in sorted(view.epsilon)],
         "privacy": list(view.privacy),
+        "audit": _audit(record, view),
         "config_digest": record.config.digest(),
     }
 
@@ -205,6 +206,10 @@ def _outcome(console: Console, record: RunRecord, view: RunView) -> None:
         spoiled = f"  [bold red]NOT PRIVATE[/]: {escape(str(line['not_private']))}" if "not_private" in line else ""
         promise = f"(ε = {line['epsilon']:.2f}, δ = {line['delta']:g}) for each {line['unit']}, {line['accountant']}"
         console.print(f"{'privacy':<10} {promise}; against {line['protects_against']}{spoiled}", soft_wrap=True)
+    if view.audit is not None:
+        told = view.audit
+        console.print(f"{'audit':<10} [bold green]{told['verdict']}[/]: {escape(told['reason'])}", soft_wrap=True)
+        console.print(f"{'report':<10} {folder}/{told['bundle']}/report.html", soft_wrap=True)
     for title, name in (("model", "model.safetensors"), ("plots", "plots")):
         if (record.folder / name).exists():
             console.print(f"{title:<10} {folder}/{name}", soft_wrap=True)
@@ -215,11 +220,34 @@ def _check_outcome(record: RunRecord, view: RunView, home: Path) -> None:
     """Raise what the record says, unless the run succeeded."""
     match view.finished and view.finished["status"]:
         case "succeeded":
-            return
+            _check_audit(record, view)
         case "interrupted":
             raise _interrupted(record, view, home)
         case other:
             raise FederationError(f"run {record.id} ended as {other or 'unfinished'}", why="its record says no more")
+
+
+def _check_audit(record: RunRecord, view: RunView) -> None:
+    """Raise if the run was to be audited and did not pass: the gate is closed unless the verdict is PASS."""
+    if not record.config.audit:
+        return
+    told = view.audit
+    if told is None:
+        raise BudgetError("the audit did not come to a verdict", fix=f"see {shown_path(record.folder / 'logs')}")
+    if told["verdict"] != "PASS":
+        raise BudgetError(
+            f"the audit's verdict is {told['verdict']}",
+            why=told["reason"],
+            fix=f"read {shown_path(record.folder / told['bundle'] / 'report.html')}",
+        )
+
+
+def _audit(record: RunRecord, view: RunView) -> dict[str, Any] | None:
+    """What a program gets of the audit; None for a run without."""
+    if view.audit is None:
+        return None
+    told = view.audit
+    return {"verdict": told["verdict"], "reason": told["reason"], "bundle": record.folder / told["bundle"]}
 
 
 def _interrupted(record: RunRecord, view: RunView, home: Path) -> InterruptedRunError:

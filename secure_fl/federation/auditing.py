@@ -17,15 +17,17 @@ from __future__ import annotations
 
 import datetime
 import shutil
+import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
+from audit.capture.account import CaptureAccount, CaptureUnavailable
+from audit.capture.interfaces import interfaces_serving
 from audit.capture.process import CaptureProcess
-from audit.capture.ring import CaptureAccount, CaptureUnavailable, interfaces_of
 from audit.controls.plan import CONTROL_SITE, Control
 from audit.findings import BlindSpot
 from secure_fl.errors import FederationError
@@ -46,7 +48,7 @@ class Wiretap:
     controls: tuple[Control, ...]
     port: int = 0
     control_certificate: str = ""
-    accounts: tuple[CaptureAccount, ...] = ()
+    account: CaptureAccount | None = None
     blind_spots: list[BlindSpot] = field(default_factory=list)
     _private: Path = field(init=False)
     _capture: CaptureProcess | None = None
@@ -78,14 +80,19 @@ class Wiretap:
         sites = {entry.certificate_sha256: entry.name for entry in self.keys.roster.entries}
         return {**sites, self.control_certificate: CONTROL_SITE}
 
+    @property
+    def capture_file(self) -> Path:
+        """The captured packets (pcap)."""
+        return self.folder / "capture.pcap"
+
     def listen(self, host: str, port: int) -> None:
         """Start the capture. Without the rights to, that is a blind spot of the audit and not the end of the run."""
         self.port = port
         try:
-            self._capture = CaptureProcess(interfaces_of(host), port, self.folder / "capture.pcap")
-            self._capture.start()
-        except CaptureUnavailable as reason:
-            self._capture = None
+            interfaces = ",".join(interfaces_serving(socket.gethostbyname(host)))
+            capture = CaptureProcess(interface=interfaces, port=port, path=self.capture_file)
+            self._capture = capture.__enter__()
+        except (CaptureUnavailable, OSError) as reason:
             self.blind_spots.append(BlindSpot("capture/unavailable", f"nothing was captured: {reason}"))
 
     def send_controls(self, address: str) -> None:
@@ -99,8 +106,6 @@ class Wiretap:
         """End the capture; what the kernel lost becomes a blind spot."""
         if self._capture is not None:
             capture, self._capture = self._capture, None
-            self.accounts = capture.stop()
-            self.blind_spots += [each for account in self.accounts for each in account.blind_spots()]
-
-
-Progress = Callable[[str], None]
+            capture.__exit__(None, None, None)
+            self.account = capture.account
+            self.blind_spots += capture.account.blind_spots()

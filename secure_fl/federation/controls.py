@@ -6,13 +6,14 @@ They go out under a certificate of their own, which the gate never admits: each 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Metadata, MetricRecord, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import PushMessagesRequest
@@ -26,6 +27,8 @@ from audit.controls.plan import Control, Saying
 from secure_fl.federation.fleet import tls_context
 
 __all__ = ["send_controls"]
+
+_NODE = 1  # no node of any run: Flower's are random and large
 
 
 def send_controls(address: str, kit: Path, controls: tuple[Control, ...]) -> None:
@@ -66,7 +69,18 @@ def _message(saying: Saying, group: str) -> Message:
             "claim": ConfigRecord(notes),
         }
     )
-    return Message(content, dst_node_id=1, message_type="train", group_id=group)
+    metadata = Metadata(
+        run_id=1,
+        message_id="",
+        src_node_id=_NODE,
+        dst_node_id=1,
+        reply_to_message_id="0" * 64,
+        group_id=group,
+        created_at=time.time(),
+        ttl=60.0,
+        message_type=MessageType.TRAIN,
+    )
+    return Message(content, metadata=metadata)
 
 
 def _send(client: FleetHttpClient, message: Message) -> None:
@@ -75,7 +89,7 @@ def _send(client: FleetHttpClient, message: Message) -> None:
         message.metadata.__dict__["_message_id"] = message.object_id
         objects, tree = get_all_nested_objects(message), get_object_tree(message)
         request = PushMessagesRequest(
-            node=Node(node_id=0),
+            node=Node(node_id=_NODE),
             messages_list=[message_to_proto(remove_content_from_message(message))],
             message_object_trees=[tree],
             clientapp_runtime_list=[0.0],
@@ -85,5 +99,5 @@ def _send(client: FleetHttpClient, message: Message) -> None:
         for object_id, each in objects.items():
             with suppress(httpx.HTTPStatusError):
                 client.PushObject(
-                    PushObjectRequest(node=Node(node_id=0), object_id=object_id, object_content=each.deflate())
+                    PushObjectRequest(node=Node(node_id=_NODE), object_id=object_id, object_content=each.deflate())
                 )

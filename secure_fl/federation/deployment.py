@@ -54,7 +54,25 @@ def deploy(record: RunRecord, home: Path) -> None:
             _Deployment(record, keys, roster, roster_file, _environment(flower_home, config), cast, wiretap).run()
         finally:
             if wiretap is not None:
-                wiretap.conclude(record, home)
+                wiretap.stop()
+                conclude(record, keys, wiretap, home)
+
+
+@contextmanager
+def _wiretap(record: RunRecord, keys: FederationKeys) -> Iterator[Wiretap | None]:
+    """The audit of the run, if it is to have one."""
+    if not record.config.audit:
+        yield None
+        return
+    from secure_fl.federation.auditing import Wiretap
+
+    with Wiretap(record.folder / "capture", keys, controls_of(record.config)) as wiretap:
+        yield wiretap
+
+
+def _reachable(host: str, port: int) -> str:
+    """Where a client on this machine finds a listener of `host`."""
+    return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104  compared, not bound
 
 
 @dataclass

@@ -57,6 +57,8 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "reply-late": ("round", "site"),
     "round-finished": ("round", "loss", "accuracy"),
     "site-evaluated": ("round", "site"),
+    "audit-started": ("bytes",),
+    "audit-finished": ("verdict", "reason", "bundle", "statement_sha256"),
     "run-finished": ("status",),
     # In a site's privacy ledger, not in a run's record.
     "privacy-spent": ("mechanism", "noise_multiplier", "sample_rate", "steps", "unit", "adjacency", "data", "run"),
