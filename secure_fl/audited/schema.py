@@ -21,7 +21,7 @@ _ID = Number(0, 2**64 - 1, whole=True)
 _DIGEST = Text(64, "[0-9a-f]{64}")
 _BASE64 = "[A-Za-z0-9+/]*={0,2}"
 _WORDS = r"[ -~\n]*"
-_GROUP = Text(24, r"join|[0-9]+|control-[a-z-]+")
+_GROUP = Text(24, r"join|[0-9]+|control-[a-z0-9-]+")
 _KIND = Text(8, "query|train|evaluate")
 _LONGEST_TREE = 10  # levels of objects: a message has six
 
