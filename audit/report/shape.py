@@ -55,7 +55,7 @@ def from_mapping(cls: type[_T], raw: Any, at: str = "document") -> _T:
     """The dataclass that `raw` describes, with every field there and no other. `at`: its name in error messages."""
     if not isinstance(raw, Mapping):
         raise ShapeError(f"{at} is no object")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     if missing := sorted(hints.keys() - raw.keys()):
         raise ShapeError(f"{at}.{missing[0]} is missing")
     if unknown := sorted(raw.keys() - hints.keys()):
@@ -85,8 +85,8 @@ def digest(value: Any) -> str:
 def strict_json(text: bytes) -> Any:
     """The value of canonical JSON; raises ShapeError for any other spelling, and for an object that has a key twice."""
     try:
-        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
-    except (ValueError, RecursionError) as why:
+        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_integer)
+    except (ValueError, OverflowError, RecursionError) as why:
         raise ShapeError(f"not JSON: {why}") from why
     if canonical(value) != text:
         raise ShapeError("not in canonical form (RFC 8785)")
@@ -100,12 +100,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _integer(text: str) -> int | float:
+    """A float of 2^53 or more is written without a point, and is a float again."""
+    number = int(text)
+    return number if abs(number) <= _LARGEST else float(text)
+
+
 def _refuse(name: str) -> Any:
     raise ShapeError(f"{name} is no number of JSON")
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls)}
 
@@ -123,7 +129,7 @@ def _value(hint: Any, raw: Any, at: str) -> Any:
         if not isinstance(raw, Mapping):
             raise ShapeError(f"{at} is no object")
         return {str(key): _value(parts[1], each, f"{at}.{key}") for key, each in raw.items()}
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return from_mapping(hint, raw, at)
     return _plain(hint, raw, at)
 

@@ -8,7 +8,6 @@ of audits and to the code that drew the page.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -106,17 +105,10 @@ def predicate(document: Document) -> Predicate:
 def renderer_sha256() -> str:
     """Digest of the code that draws the derived files: where it is equal, the same document gives the same bytes."""
     folder = resources.files("audit.report")
-    files = sorted(
-        (each.name, each.read_bytes()) for each in folder.iterdir() if each.name.endswith((".py", ".css"))
-    )
+    files = sorted((each.name, each.read_bytes()) for each in folder.iterdir() if each.name.endswith((".py", ".css")))
     return hashlib.sha256(b"".join(b"%s\0%d\0%s" % (n.encode(), len(text), text) for n, text in files)).hexdigest()
 
 
 def _subject(raw: dict[str, Any]) -> Subject:
     fields = {"name": raw["name"], "sha256": raw["digest"]["sha256"], "bytes": raw["annotations"]["bytes"]}
     return from_mapping(Subject, fields, "subject")
-
-
-def subjects(files: Sequence[Subject]) -> tuple[Subject, ...]:
-    """In the order that a statement demands."""
-    return tuple(sorted(files, key=lambda each: each.name))
