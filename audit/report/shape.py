@@ -30,14 +30,12 @@ class ShapeError(ValueError):
 
 def to_mapping(value: Any) -> Any:
     """Dataclasses as objects, tuples as lists, enums as their values; raises ShapeError for numbers that JSON lacks."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_mapping(getattr(value, field.name)) for field in fields(value)}
     match value:
         case Enum():
             return value.value
         case str():
             # A site's name may hold bytes that are no text; it must not be able to stop the report.
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case None | bool():
             return value
         case int() if abs(value) <= _LARGEST:
@@ -48,6 +46,8 @@ def to_mapping(value: Any) -> Any:
             return [to_mapping(each) for each in value]
         case Mapping():
             return {to_mapping(str(key)): to_mapping(each) for key, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_mapping(getattr(value, field.name)) for field in fields(value)}
     raise ShapeError(f"{value!r} has no place in JSON")
 
 

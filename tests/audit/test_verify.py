@@ -68,12 +68,12 @@ def test_an_untouched_bundle_is_good(small: Path) -> None:
 
 
 def test_one_changed_bit_in_any_byte_of_any_file_is_refused(bundle: Path) -> None:
-    generator, tried = random.Random(5), 0
+    bits, tried = random.Random(5), 0  # noqa: S311
     for path in files(bundle):
         content = path.read_bytes()
         with path.open("r+b", buffering=0) as file:
             for at, byte in enumerate(content):
-                os.pwrite(file.fileno(), bytes([byte ^ 1 << generator.randrange(8)]), at)
+                os.pwrite(file.fileno(), bytes([byte ^ 1 << bits.randrange(8)]), at)
                 assert problems(bundle), f"{path.name} at {at}"
                 os.pwrite(file.fileno(), bytes([byte]), at)
                 tried += 1
@@ -81,26 +81,22 @@ def test_one_changed_bit_in_any_byte_of_any_file_is_refused(bundle: Path) -> Non
     assert problems(bundle) == ()
 
 
-def test_every_value_of_every_byte_of_the_smallest_files_is_refused(bundle: Path) -> None:
-    for path in (bundle / "keys", bundle / "wire" / "capture.pcap"):
-        content = path.read_bytes()
-        for at in range(len(content)):
-            for value in set(range(256)) - {content[at]}:
-                path.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
-                assert problems(bundle) == (f"{path.relative_to(bundle)}: altered; its SHA-256 is not the signed one",)
-        path.write_bytes(content)
+def test_every_value_of_a_byte_is_refused(bundle: Path) -> None:
+    with (bundle / "keys").open("r+b", buffering=0) as file:
+        for value in set(range(256)) - set(b"k"):
+            os.pwrite(file.fileno(), bytes([value]), 0)
+            assert problems(bundle) == ("keys: altered; its SHA-256 is not the signed one",)
 
 
-def test_every_truncation_and_every_longer_file_is_refused(bundle: Path) -> None:
+def test_truncations_and_longer_files_are_refused(bundle: Path) -> None:
     for path in files(bundle):
         content = path.read_bytes()
-        cuts = range(len(content)) if len(content) < 3_000 else range(0, len(content), 97)
-        for length in cuts:
+        step = 1 if len(content) < 100 else len(content) // 60
+        for length in range(len(content) - 1, 0, -step):  # ever shorter
             os.truncate(path, length)
             assert problems(bundle)
-            path.write_bytes(content)
-        for more in (b"\n", b" ", b"\0", content):
-            path.write_bytes(content + more)
+        for other in (b"", content + b"\n", content + b"\0", content * 2):
+            path.write_bytes(other)
             assert problems(bundle)
         path.write_bytes(content)
     assert problems(bundle) == ()
@@ -292,14 +288,14 @@ def test_a_payload_of_another_type_is_refused(bundle: Path) -> None:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    capture = random.Random(1).randbytes(24 << 20)
+    capture = random.Random(1).randbytes(8 << 20)  # noqa: S311
     yield written(tmp_path_factory.mktemp("large"), example.leaking(200), {"wire/capture.pcap": capture})
 
 
 def test_sampled_changes_of_a_large_bundle_are_refused(large: Path) -> None:
-    generator = random.Random(11)
+    generator = random.Random(11)  # noqa: S311
     assert problems(large) == ()
-    for _ in range(60):
+    for _ in range(80):
         path = generator.choice(files(large))
         at, bit = generator.randrange(path.stat().st_size), 1 << generator.randrange(8)
         with path.open("r+b") as file:

@@ -33,6 +33,10 @@ def test_an_envelope_gives_its_payload() -> None:
     assert fields["signatures"][0]["keyid"] == key_id(KEY.public_key())
 
 
+def test_an_envelope_is_canonical_json() -> None:
+    assert canonical(json.loads(ENVELOPE)) == ENVELOPE
+
+
 def test_every_changed_bit_is_refused() -> None:
     for at in range(len(ENVELOPE)):
         for bit in range(8):
