@@ -1,4 +1,4 @@
-"""The files that follow from the document alone, byte for byte: drawn when a bundle is written, and again to verify it."""
+"""The files that follow from the document alone: drawn when a bundle is written, and again to verify it."""
 
 from __future__ import annotations
 

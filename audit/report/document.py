@@ -112,8 +112,8 @@ def _reason(document: Document) -> str:
         return f"{_sentence('; '.join(parts))}."
     if seen.verdict is Verdict.PASS:
         return (
-            f"All {_count(len(seen.sessions), 'session')} were decrypted, all {seen.ledger.captured_bytes:,} bytes are "
-            f"accounted for, nothing was found, and all {_count(len(seen.controls), 'control')} behaved."
+            f"Every session ({len(seen.sessions):,}) was decrypted, every byte ({seen.ledger.captured_bytes:,}) is "
+            f"accounted for, nothing was found, and every control ({len(seen.controls):,}) behaved as it must."
         )
     return f"{_sentence('; '.join(_gaps(seen)))}."
 
@@ -127,10 +127,10 @@ def _gaps(seen: Examination) -> list[str]:
         (not seen.captures, "nothing was captured"),
         (not seen.sessions, "no session was seen at all"),
         (len(closed), f"{_count(len(closed), 'session')} could not be decrypted"),
-        (seen.ledger.unaccounted_bytes, f"{_count(seen.ledger.unaccounted_bytes, 'byte')} are not accounted for"),
+        (seen.ledger.unaccounted_bytes, f"{_count(seen.ledger.unaccounted_bytes, 'byte')} without an account"),
         (drops, f"the kernel dropped {_count(drops, 'packet')}"),
         (len(wrong), f"{_count(len(wrong), 'control')} did not behave"),
-        (not wrong and not seen.controlled, "the controls did not run"),
+        (not wrong and not seen.controlled, "the controls did not all run"),
     ]
     return [text for applies, text in said if applies]
 

@@ -98,9 +98,7 @@ def share_strip(parts: Mapping[str, int], unaccounted: int) -> Markup:
         tip = element("title", None, f"unaccounted for: {size(unaccounted)}")
         shapes.append(_rect("closed", 1000 - width, 0, width, 26, tip))
     text = ", ".join(f"{name} {100 * part / whole:.1f} %" for name, part in parts.items())
-    return element(
-        "svg", {"viewBox": "0 0 1000 26", "role": "img", "aria-label": text, "class": "strip"}, *shapes
-    )
+    return element("svg", {"viewBox": "0 0 1000 26", "role": "img", "aria-label": text, "class": "strip"}, *shapes)
 
 
 def bound_chart(bounds: Sequence[Bound]) -> Markup:
@@ -118,14 +116,18 @@ def bound_chart(bounds: Sequence[Bound]) -> Markup:
         y = top + row * at
         kind = "bad" if each.outcome is Outcome.VIOLATED else "good"
         shapes.append(_label("y", left - 8, y + 16, each.test))
-        shapes.append(_rect(kind, left, y + 5, x(each.lower or 0) - left, row - 14))
-        shapes.append(_label("start", x(each.lower or 0) + 6, y + 16, epsilon(each.lower)))
+        end = x(each.lower or 0)
+        shapes.append(_rect(kind, left, y + 4, end - left, row - 12))
+        roomy = end - left > 40
+        shapes.append(
+            _label("inside" if roomy else "start", end - 6 if roomy else end + 6, y + 17, epsilon(each.lower))
+        )
         if each.claimed is not None:
             shapes.append(_path("limit", [(x(each.claimed), y), (x(each.claimed), y + row - 4)]))
     for claimed in sorted({each.claimed for each in drawn if each.claimed is not None}):
         shapes.append(_label("x", x(claimed), height - 6, f"claimed {epsilon(claimed)}"))
     said = "; ".join(f"{each.test} {epsilon(each.lower)} of {epsilon(each.claimed)}" for each in drawn)
-    return _figure("ε: proved to be spent (bars) and claimed (dashed)", _WIDTH, height, shapes, said)
+    return _figure("ε: proved to be spent (bars) and claimed (dashed)", _WIDTH, height, shapes, said, "single")
 
 
 def roc_chart(title: str, attacks: Sequence[Membership], floor: float | None) -> Markup:
@@ -142,7 +144,10 @@ def roc_chart(title: str, attacks: Sequence[Membership], floor: float | None) ->
     ticks = (0.0, 0.5, 1.0) if floor is None else tuple(10.0**-k for k in range(round(-math.log10(floor)), -1, -1))
     shapes = []
     for tick in ticks:
-        shapes += [_path("grid", [at(tick, floor or 0), at(tick, 1)]), _path("grid", [at(floor or 0, tick), at(1, tick)])]
+        shapes += [
+            _path("grid", [at(tick, floor or 0), at(tick, 1)]),
+            _path("grid", [at(floor or 0, tick), at(1, tick)]),
+        ]
         shapes.append(_label("x", at(tick, 0)[0], side - 14, f"{tick:g}"))
         shapes.append(_label("y", left - 5, at(0, tick)[1] + 3.5, f"{tick:g}"))
     chance = [10.0 ** (-k / 4) for k in range(40, -1, -1)] if floor else [0.0, 1.0]
@@ -156,10 +161,10 @@ def roc_chart(title: str, attacks: Sequence[Membership], floor: float | None) ->
 
 
 def _figure(title: str, width: float, height: float, shapes: Sequence[Markup], text: str, kind: str = "") -> Markup:
-    drawn = element(
-        "svg", {"viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": text}, *shapes
+    drawn = element("svg", {"viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": text}, *shapes)
+    return element(
+        "figure", {"class": kind} if kind else None, element("figcaption", None, element("b", None, title)), drawn
     )
-    return element("figure", {"class": kind} if kind else None, element("figcaption", None, element("b", None, title)), drawn)
 
 
 def _rect(kind: str, x: float, y: float, width: float, height: float, *inside: Markup) -> Markup:

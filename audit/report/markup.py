@@ -10,7 +10,7 @@ from html import escape
 
 from audit.report.words import visible
 
-__all__ = ["Markup", "element", "joined", "table"]
+__all__ = ["Markup", "element", "hashed", "joined", "table"]
 
 _VOID = frozenset({"br", "meta", "path", "circle", "img", "rect", "line"})
 
@@ -32,6 +32,11 @@ def element(name: str, attributes: Mapping[str, object] | None = None, *children
 def joined(*children: str) -> Markup:
     """The children one after the other, escaped unless they are markup."""
     return Markup("".join(each if isinstance(each, Markup) else _text(each) for each in children))
+
+
+def hashed(digest: str) -> Markup:
+    """A whole digest, which may be broken over lines; a dash where there is none."""
+    return element("code", {"class": "hash"}, digest) if digest else Markup("–")
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> Markup:

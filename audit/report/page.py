@@ -1,4 +1,4 @@
-"""The audit as one HTML file: no scripts, nothing loaded from anywhere, readable on a telephone, on paper and in the dark.
+"""The audit as one HTML file: no scripts, nothing loaded, readable on a telephone, on paper and in the dark.
 
 A content security policy inside the file forbids what it does not need, so that not even a fault in the escaping
 (`markup`) could fetch or run anything. The same document gives the same bytes: a verifier draws the page again.
@@ -121,7 +121,9 @@ def _tiles(document: Document) -> list[Markup]:
             f"{count(len(seen.blind_spots), 'blind spot')}",
             "good" if seen.sessions and opened == len(seen.sessions) and not seen.blind_spots else "open",
         ),
-        _tile("findings", f"{len(seen.findings):,}", "that must not cross the wire", "bad" if seen.findings else "good"),
+        _tile(
+            "findings", f"{len(seen.findings):,}", "that must not cross the wire", "bad" if seen.findings else "good"
+        ),
         _tile(
             "controls behaved",
             f"{behaved} of {len(seen.controls)}",

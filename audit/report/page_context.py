@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from audit.report.document import Document
-from audit.report.markup import Markup, element, joined, table
+from audit.report.markup import Markup, element, hashed, joined, table
 from audit.report.provisions import provisions
 from audit.report.sections import Environment, Model, Robustness, Scope
 from audit.report.words import size
@@ -15,7 +15,9 @@ __all__ = ["environment_parts", "limit_parts", "model_parts", "provision_parts",
 
 def limit_parts(scope: Scope) -> list[Markup]:
     """Section 1: before any number."""
-    first = element("div", {"class": "limits"}, element("h3", None, "What this audit does not prove"), _list(scope.not_proven))
+    first = element(
+        "div", {"class": "limits"}, element("h3", None, "What this audit does not prove"), _list(scope.not_proven)
+    )
     others = [
         element("div", None, element("h3", None, title), _list(said))
         for title, said in (("What was audited", scope.audited), ("Against whom", scope.threat_model))
@@ -49,14 +51,11 @@ def model_parts(model: Model) -> list[Markup]:
         "Limitations": _list(model.limitations) if model.limitations else "none stated",
         "Measured": "; ".join(f"{each.name} {each.value}" for each in model.measures) or "nothing",
         "Data": f"{model.dataset}, {model.classes} classes",
-        "Specification": element("code", None, model.spec_sha256 or "–"),
-        "SHA-256 before": element("code", None, model.sha256_before or "–"),
-        "SHA-256 after": element("code", None, model.sha256_after or "–"),
+        "Specification": hashed(model.spec_sha256),
+        "SHA-256 before": hashed(model.sha256_before),
+        "SHA-256 after": hashed(model.sha256_after),
     }
-    rows = [
-        (each.site, f"{each.images:,}", element("code", None, each.fingerprint), element("code", None, each.merkle_root))
-        for each in model.data
-    ]
+    rows = [(each.site, f"{each.images:,}", hashed(each.fingerprint), hashed(each.merkle_root)) for each in model.data]
     head = ("site", "#images", "fingerprint", "Merkle root of the images")
     return [_terms(terms), *([table("Data by site; the images stay there", head, rows)] if rows else [])]
 
@@ -66,9 +65,10 @@ def environment_parts(environment: Environment) -> list[Markup]:
     state = " with uncommitted changes" if environment.dirty else ""
     terms: dict[str, str] = {
         "Code": joined(element("code", None, environment.commit or "unknown commit"), state),
-        "Installed pins": joined("SHA-256 ", element("code", None, environment.lock_sha256 or "–")),
+        "Installed pins": joined("SHA-256 ", hashed(environment.lock_sha256)),
         "Machine": environment.platform or "unknown",
-        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(environment.versions.items())) or "unknown",
+        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(environment.versions.items()))
+        or "unknown",
     }
     rows = [(element("code", None, each.name), each.value, each.origin) for each in environment.settings]
     settings = table("Settings of the run", ("setting", "value", "from"), rows)
@@ -105,14 +105,14 @@ def verify_parts(document: Document) -> list[Markup]:
         "page, findings.sarif and model.cdx.json again from document.json to see that they say the same."
     )
     rows = [
-        (element("code", None, each.name), size(each.bytes), element("code", None, each.sha256), each.note)
+        (element("code", None, each.name), size(each.bytes), hashed(each.sha256), each.note)
         for each in document.attachments
     ]
     parts = [element("p", None, text), element("pre", {"tabindex": 0}, element("code", None, commands))]
     if rows:
         parts.append(table("Evidence in this bundle", ("file", "#size", "SHA-256", "note"), rows))
     digests = {
-        "Examination": joined(element("code", None, document.examination_sha256), " over all that a recheck derives"),
+        "Examination": joined(hashed(document.examination_sha256), " over all that a recheck derives"),
         "Signature": "statement.dsse.json: an in-toto statement over every file, this page too, in a DSSE envelope",
         "Log of audits": "log-proof.json: this audit's place in a log that can only grow",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.report.figures import bound_chart, roc_chart
-from audit.report.markup import Markup, element, joined, table
+from audit.report.markup import Markup, element, hashed, joined, table
 from audit.report.png import data_uri
 from audit.report.sections import Inversion, Leakage, Membership, Outcome, Picture, Privacy
 from audit.report.words import epsilon, number, percent, probability
@@ -41,7 +41,7 @@ def privacy_parts(privacy: Privacy) -> list[Markup]:
         return [*parts, element("p", {"class": "soft"}, "No empirical test was made.")]
     if any(each.lower is not None for each in privacy.bounds):
         parts.append(element("div", {"class": "figures"}, bound_chart(privacy.bounds)))
-    rows_of_bounds = [
+    bounds = [
         (
             each.test, each.site, "–" if each.claimed is None else epsilon(each.claimed),
             "–" if each.lower is None else f"≥ {epsilon(each.lower)}",
@@ -51,12 +51,12 @@ def privacy_parts(privacy: Privacy) -> list[Markup]:
         )
         for each in privacy.bounds
     ]  # fmt: skip
-    head = ("test", "site", "#claimed ε", "#proved ε", "#confidence", "#p", "outcome", "measured", "assumes")
+    titles = ("test", "site", "#claimed ε", "#proved ε", "#confidence", "#p", "outcome", "measured", "assumes")
     text = (
         "A lower bound far below the claim does not show that the claim is right; a lower bound above it shows that it "
         "is wrong. Each bound holds under its assumption only."
     )
-    return [*parts, table("Lower bounds: what was measured", head, rows_of_bounds, "words"), element("p", None, text)]
+    return [*parts, table("Lower bounds: what was measured", titles, bounds, "words"), element("p", None, text)]
 
 
 def leakage_parts(leakage: Leakage) -> list[Markup]:
@@ -68,8 +68,8 @@ def leakage_parts(leakage: Leakage) -> list[Markup]:
     check = leakage.manifest
     terms = {
         "Outcome": outcome_mark(check.outcome),
-        "Signed": element("code", None, check.expected_sha256 or "–"),
-        "Seen on the wire": element("code", None, check.seen_sha256 or "–"),
+        "Signed": hashed(check.expected_sha256),
+        "Seen on the wire": hashed(check.seen_sha256),
         "Compared": check.detail or "–",
     }
     pairs = (joined(element("dt", None, term), element("dd", None, text)) for term, text in terms.items())
@@ -88,7 +88,13 @@ def _membership(attacks: tuple[Membership, ...]) -> list[Markup]:
         )
         for each in attacks
     ]  # fmt: skip
-    head = ("attack", "#members / others", "#AUC (95 %)", *(f"#TPR at {percent(rate)} FPR" for rate in rates), "assumes")
+    head = (
+        "attack",
+        "#members / others",
+        "#AUC (95 %)",
+        *(f"#TPR at {percent(rate)} FPR" for rate in rates),
+        "assumes",
+    )
     smallest = max(min((p.fpr for each in attacks for p in each.points if p.fpr > 0), default=0.001), 1e-4)
     charts = [roc_chart("ROC", attacks, None), roc_chart("ROC, both axes logarithmic", attacks, _decade(smallest))]
     keys = (element("li", None, _key(at), each.attack) for at, each in enumerate(attacks))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from audit.findings import BlindSpot, Finding
 from audit.report.examination import Examination, Polarity
 from audit.report.figures import COLORS, legend, round_chart, session_chart, share_strip
-from audit.report.markup import Markup, element, joined, table
+from audit.report.markup import Markup, element, hashed, joined, table
 from audit.report.sections import Searches
 from audit.report.words import clock, count, percent, place, short, size
 
@@ -35,7 +35,9 @@ def finding_parts(findings: Sequence[Finding]) -> list[Markup]:
         shown: dict[str, object] = {} if len(members) > _FOLDED else {"open": ""}
         many = element("span", {"class": "many"}, f" · {count(len(members), 'finding')}, {size(_bytes(members))}")
         parts.append(
-            element("details", shown, element("summary", None, element("code", None, rule), many), _details(rule, members))
+            element(
+                "details", shown, element("summary", None, element("code", None, rule), many), _details(rule, members)
+            )
         )
     return [*parts, element("p", {"class": "soft"}, "The bytes themselves are not kept; their SHA-256 is.")]
 
@@ -67,7 +69,7 @@ def search_parts(searches: Searches) -> list[Markup]:
     said = [element("p", None, element("b", None, "The paper's procedure. "), searches.procedure)]
     if not rows:
         return [*said, element("p", {"class": "soft"}, "Not carried out in this audit.")]
-    digest = element("p", {"class": "soft"}, "Both on the capture with SHA-256 ", element("code", None, searches.capture_sha256))
+    digest = element("p", {"class": "soft"}, "Both on the capture with SHA-256 ", hashed(searches.capture_sha256))
     return [*said, table("The same bytes, searched twice", head, rows, "words"), digest]
 
 
@@ -85,7 +87,8 @@ def _ledger(seen: Examination) -> list[Markup]:
     if rest := sum(totals.values()) - sum(strip.values()):
         strip["all others"] = rest
     rows: list[tuple[str, ...]] = [
-        (_code(name), *(f"{by_way[name, way]:,}" for way in _WAYS), f"{total:,}") for name, total in totals.most_common()
+        (_code(name), *(f"{by_way[name, way]:,}" for way in _WAYS), f"{total:,}")
+        for name, total in totals.most_common()
     ]
     rows.append(("unaccounted for", "", "", f"{ledger.unaccounted_bytes:,}"))
     rows.append(("captured", *(f"{sum(x.bytes for x in ledger.lines if x.direction == way):,}" for way in _WAYS),
@@ -96,7 +99,7 @@ def _ledger(seen: Examination) -> list[Markup]:
         element("h3", None, "Where every byte went"),
         element("p", None, text),
         share_strip(strip, ledger.unaccounted_bytes),
-        legend(list(strip)),
+        legend([f"{name} {_share(part, ledger.captured_bytes)}" for name, part in strip.items()]),
         table("Captured bytes of TCP payload by category", head, rows),
     ]
 
@@ -133,15 +136,17 @@ def _sessions(seen: Examination) -> list[Markup]:
         return [_said("!", "open", "No session was seen.")]
     rows = [
         (
-            _code(each.id), f"{each.site or 'unknown'}{' (control)' if each.control else ''}", _code(each.client),
-            each.version or "–", each.suite or "–", _digest(each.client_certificates), _digest(each.server_certificates),
+            _code(each.id), joined(each.site or "unknown", _small("control") if each.control else ""),
+            _code(each.client), joined(each.version or "–", _small(each.suite)),
+            joined(_digest(each.client_certificates), " / ", _digest(each.server_certificates)),
             _mark("✓", "good", "yes") if each.decrypted else _mark("✕", "bad", "no"),
-            f"{each.client_bytes:,}", f"{each.server_bytes:,}", clock(each.opened_s), clock(each.closed_s),
+            f"{each.client_bytes:,}", f"{each.server_bytes:,}",
+            joined(clock(each.opened_s), element("br"), clock(each.closed_s)),
         )
         for each in seen.sessions
     ]  # fmt: skip
-    head = ("session", "site", "peer", "TLS", "suite", "client's certificate", "server's certificate", "decrypted",
-            "#sent", "#received", "#from (UTC)", "#to (UTC)")  # fmt: skip
+    head = ("session", "site", "peer", "TLS and suite", "certificates: client / server", "decrypted", "#sent",
+            "#received", "#from, to (UTC)")  # fmt: skip
     drawn = [session_chart(seen.sessions)] if len(seen.sessions) <= 40 else []
     return [element("h3", None, "Sessions"), *drawn, table("TCP sessions on the audited port", head, rows)]
 
@@ -150,12 +155,21 @@ def _captures(seen: Examination) -> list[Markup]:
     rows = [
         (
             _code(each.file), f"{each.interface}, port {each.port}", f"{each.packets:,}", size(each.bytes),
-            f"{each.kernel_drops:,}" if not each.kernel_drops else element("span", {"class": "bad"}, f"{each.kernel_drops:,}"),
-            f"{each.freezes:,}", f"{clock(each.started_s)} – {clock(each.ended_s)}", _code(each.sha256),
+            element("span", {"class": "bad" if each.kernel_drops else ""}, f"{each.kernel_drops:,}"),
+            f"{each.freezes:,}", f"{clock(each.started_s)} – {clock(each.ended_s)}", hashed(each.sha256),
         )
         for each in seen.captures
     ]  # fmt: skip
-    head = ("file", "interface", "#packets", "#size", "#dropped by the kernel", "#freezes", "from – to (UTC)", "SHA-256")
+    head = (
+        "file",
+        "interface",
+        "#packets",
+        "#size",
+        "#dropped by the kernel",
+        "#freezes",
+        "from – to (UTC)",
+        "SHA-256",
+    )
     if not rows:
         return [_said("!", "open", "Nothing was captured.")]
     return [element("h3", None, "Capture"), table("What was captured, and what the kernel says it lost", head, rows)]
@@ -187,12 +201,12 @@ def _details(rule: str, members: Sequence[Finding]) -> Markup:
     rows = []
     for each in members:
         at = each.place
-        where = joined(at.path or "–", element("br", None), element("span", {"class": "soft"}, _offset(each)))
+        where = joined(at.path or "–", _small(_offset(each)))
         rows.append(
             (
                 f"{at.site or 'unknown'} {'→' if at.direction == 'to-coordinator' else '←' if at.direction else ''}",
                 each.message, at.round or "–", _code(at.message or "–"), where, f"{each.length:,}",
-                " › ".join(each.via) or "plain", _code(short(each.evidence_sha256) or "–"),
+                " → ".join(each.via) or "plain", _code(short(each.evidence_sha256) or "–"),
             )
         )  # fmt: skip
     head = ("site", "what", "#round", "message", "place", "#bytes", "through", "evidence")
@@ -214,6 +228,15 @@ def _hits(many: int) -> Markup:
 
 def _digest(chain: Sequence[str]) -> Markup:
     return element("code", {"title": " · ".join(chain)}, short(chain[0])) if chain else Markup("–")
+
+
+def _share(part: int, whole: int) -> str:
+    return "< 0.1 %" if 0 < part < whole / 1000 else percent(part / max(whole, 1))
+
+
+def _small(text: str) -> Markup:
+    """A second, softer line of a cell."""
+    return joined(element("br"), element("small", {"class": "soft"}, text))
 
 
 def _code(text: str) -> Markup:

@@ -1,4 +1,4 @@
-"""Which provisions of GDPR and HIPAA the evidence bears on. Evidence for an assessment; no assessment, no legal advice."""
+"""Which provisions of GDPR and HIPAA the evidence bears on: for an assessment, not one, and no legal advice."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def provisions(document: Document) -> tuple[Provision, ...]:
         Provision("GDPR Art. 5(1)(c)", "data minimisation", f"What left each site: updates and metrics; {wire}.",
                   ("wire", "findings")),
         Provision("GDPR Art. 25", "data protection by design and by default",
-                  f"{spent.capitalize() if worst is None else spent}, tested against {count(tested, 'lower bound')}; the "
-                  "schema of what may be sent is declared before the run.", ("privacy", "findings")),
+                  f"The sites' ledgers claim {spent}; {count(tested, 'test')} of that claim. The schema of what may be "
+                  "sent is declared before the run.", ("privacy", "findings")),
         Provision("GDPR Art. 30", "records of processing", "Sites, numbers of images, digests of data and models, "
                   "settings and times of this run.", ("model", "environment")),
         Provision("GDPR Art. 32", "security of processing; regular testing of it",

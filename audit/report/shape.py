@@ -30,14 +30,12 @@ class ShapeError(ValueError):
 
 def to_mapping(value: Any) -> Any:
     """Dataclasses as objects, tuples as lists, enums as their values; raises ShapeError for numbers that JSON lacks."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_mapping(getattr(value, field.name)) for field in fields(value)}
     match value:
         case Enum():
             return value.value
         case str():
             # A site's name may hold bytes that are no text; it must not be able to stop the report.
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case None | bool():
             return value
         case int() if abs(value) <= _LARGEST:
@@ -48,6 +46,8 @@ def to_mapping(value: Any) -> Any:
             return [to_mapping(each) for each in value]
         case Mapping():
             return {to_mapping(str(key)): to_mapping(each) for key, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_mapping(getattr(value, field.name)) for field in fields(value)}
     raise ShapeError(f"{value!r} has no place in JSON")
 
 
@@ -55,7 +55,7 @@ def from_mapping(cls: type[_T], raw: Any, at: str = "document") -> _T:
     """The dataclass that `raw` describes, with every field there and no other. `at`: its name in error messages."""
     if not isinstance(raw, Mapping):
         raise ShapeError(f"{at} is no object")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     if missing := sorted(hints.keys() - raw.keys()):
         raise ShapeError(f"{at}.{missing[0]} is missing")
     if unknown := sorted(raw.keys() - hints.keys()):
@@ -85,8 +85,8 @@ def digest(value: Any) -> str:
 def strict_json(text: bytes) -> Any:
     """The value of canonical JSON; raises ShapeError for any other spelling, and for an object that has a key twice."""
     try:
-        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
-    except (ValueError, RecursionError) as why:
+        value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_integer)
+    except (ValueError, OverflowError, RecursionError) as why:
         raise ShapeError(f"not JSON: {why}") from why
     if canonical(value) != text:
         raise ShapeError("not in canonical form (RFC 8785)")
@@ -100,12 +100,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _integer(text: str) -> int | float:
+    """A float of 2^53 or more is written without a point, and is a float again."""
+    number = int(text)
+    return number if abs(number) <= _LARGEST else float(text)
+
+
 def _refuse(name: str) -> Any:
     raise ShapeError(f"{name} is no number of JSON")
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in fields(cls)}
 
@@ -123,7 +129,7 @@ def _value(hint: Any, raw: Any, at: str) -> Any:
         if not isinstance(raw, Mapping):
             raise ShapeError(f"{at} is no object")
         return {str(key): _value(parts[1], each, f"{at}.{key}") for key, each in raw.items()}
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return from_mapping(hint, raw, at)
     return _plain(hint, raw, at)
 

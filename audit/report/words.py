@@ -7,7 +7,19 @@ from datetime import UTC, datetime
 
 from audit.findings import Place
 
-__all__ = ["clock", "count", "duration", "epsilon", "number", "percent", "place", "probability", "short", "size", "visible"]
+__all__ = [
+    "clock",
+    "count",
+    "duration",
+    "epsilon",
+    "number",
+    "percent",
+    "place",
+    "probability",
+    "short",
+    "size",
+    "visible",
+]
 
 # Controls, invisible characters and those that turn the direction of text: a name must not be able to paint over a
 # terminal or to read backwards. Listed and not asked of `unicodedata`, so that every Python draws the same page.
@@ -59,8 +71,8 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def number(value: float) -> str:
-    """Four digits at most: `0.82`, `1e-05`."""
-    return f"{value:.4g}".replace("-", "−")
+    """Four digits at most: `0.82`, `1e−5`."""
+    return f"{value:.4g}".replace("e-0", "e-").replace("-", "−")
 
 
 def epsilon(value: float | None) -> str:
