@@ -4,7 +4,7 @@ Two attacks, both of an adversary who sees the model's outputs:
 
     loss   score = −loss (Yeom et al. 2018, "Privacy Risk in Machine Learning", section 3.2)
     rmia   score = share of population pictures z with  (p(x)/p̄(x)) / (p(z)/p̄(z)) ≥ γ  (Zarifzadeh, Liu & Shokri 2024,
-           "Low-Cost High-Power Membership Inference Attacks", ICML, equation 1 and section 3.2), p the probability of
+           "Low-Cost High-Power Membership Inference Attacks", ICML, section 3), p the probability of
            the true label by the model, p̄ by reference models that were trained without x: one or two are enough
 
 What counts is how many members are found at a small false positive rate (Carlini et al. 2022, section 3.2), so the
