@@ -173,7 +173,7 @@ def _curve(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
 
 
 def _share_above(scores: Floats, thresholds: Floats) -> Floats:
-    found: Floats = 1 - np.searchsorted(np.sort(scores), thresholds, side="left") / len(scores)
+    found: Floats = (len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")) / len(scores)
     return found
 
 

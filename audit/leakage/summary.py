@@ -62,6 +62,7 @@ class LowerBound:
     epsilon: float
     confidence: float
     assumes: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
