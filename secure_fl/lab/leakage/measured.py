@@ -122,9 +122,10 @@ def _bounds(name: str, given: Assessment) -> list[dict[str, Any]]:
     lines = []
     for bound in given.bounds:
         exceeds = claimed is not None and bound.epsilon > claimed
-        decides = f"{name}; ε is at least {bound.epsilon:.2f} with probability {bound.confidence:.1%}"
+        detail = "; ".join(filter(None, (name, bound.detail)))
+        exceeds = exceeds and bound.confidence >= DECISIVE
         lines.append(
-            _line(bound.method, claimed, bound.epsilon, bound.confidence, None, exceeds, decides, bound.assumes)
+            _line(bound.method, claimed, bound.epsilon, bound.confidence, None, exceeds, detail, bound.assumes)
         )
     for where, test in given.noise.items():
         low, high = test.ratio_interval

@@ -2,7 +2,7 @@
 
 Loss threshold, and RMIA with two reference models that we train ourselves: the images are dealt into two halves,
 members and others alike, and each image is judged by the model of the half that it is not in. They are `light_cnn`s
-whatever the run's network is, because they have to be cheap; references of the run's own kind would be a little sharper.
+whatever the run's network is, because they have to be cheap; references of the run's own kind would be sharper.
 """
 
 from __future__ import annotations
@@ -106,8 +106,5 @@ def _picked(images: ImageSet, count: int, rng: np.random.Generator) -> ImageSet:
 
 
 def _joined(parts: list[ImageSet]) -> ImageSet:
-    return ImageSet(
-        np.concatenate([each.images for each in parts]),
-        np.concatenate([each.labels for each in parts]),
-        parts[0].classes,
-    )
+    images, labels = [each.images for each in parts], [each.labels for each in parts]
+    return ImageSet(np.concatenate(images), np.concatenate(labels), parts[0].classes)

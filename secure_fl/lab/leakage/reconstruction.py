@@ -1,12 +1,13 @@
 """What one update shows of its picture, with and without protection: a demonstration that a reader can see.
 
-The attacked network is a small one of three convolutions with tanh, after the networks of Zhu et al. 2019, "Deep Leakage
-from Gradients": GroupNorm, ReLU6 and depth make MobileNetV2 hard to invert in seconds, which is no protection, as
+The attacked network is a small one of three convolutions with tanh, after those of Zhu et al. 2019, "Deep Leakage from
+Gradients": GroupNorm, ReLU6 and depth make MobileNetV2 hard to invert in seconds, which is no protection, as
 published attacks that take hours show. The picture is one of the coordinator's test images, never one of a site's.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,12 +38,13 @@ _EXAMPLE = 1.0  # σ and C of the protection that is shown for a run without
 
 
 def reconstruct(config: RunConfig, *, seed: int) -> InversionAudit:
-    """Attack the update of one test picture: bare, noised as the run does (or would), and summed as by secure
-    aggregation of the run's sites. Larger pictures are thinned out to 32 px or less."""
+    """Attack the update of one test picture: bare, noised as the run does (or would), and summed, as by secure
+    aggregation, with those that the run's other sites make of a batch each. Larger pictures are thinned out to 32 px
+    or less."""
     config = planned(config)
     images, normalisation = load_test(config)
     network = small_network(len(images.classes), _thinned(images.images[0]).shape[0], seed=derive_seed(seed, "network"))
-    order = np.random.default_rng(derive_seed(seed, "pictures")).permutation(len(images))[: max(2, config.sites)]
+    order = np.random.default_rng(derive_seed(seed, "pictures")).permutation(len(images))
     scaling = Scaling(normalisation.mean, normalisation.std)
     protections = _protections(config, network, images, order, normalisation, seed)
     picture, label = _thinned(images.images[order[0]]), int(images.labels[order[0]])
@@ -55,7 +57,7 @@ def small_network(classes: int, side_px: int, *, seed: int) -> nn.Module:
         layers: list[nn.Module] = []
         for channels, stride in ((3, 2), (_CHANNELS, 2), (_CHANNELS, 1)):
             layers += [nn.Conv2d(channels, _CHANNELS, 5, stride, padding=2), nn.Tanh()]
-        cells = -(-(-(-side_px // 2)) // 2)
+        cells = math.ceil(side_px / 4)
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(_CHANNELS * cells**2, classes)).eval()
 
 
@@ -78,13 +80,12 @@ def _protections(
         )
     else:
         clip, noise, name = _EXAMPLE, _EXAMPLE, "DP-SGD, which this run does not use"
-    others = [
-        gradients(network, scaling.inputs(_thinned(images.images[each])), torch.tensor([int(images.labels[each])]))
-        for each in order[1:]
-    ]
+    others = order[1:][: max(1, config.sites - 1) * config.batch_size]
+    inputs = torch.cat([scaling.inputs(_thinned(images.images[each])) for each in others])
+    rest = gradients(network, inputs, torch.from_numpy(images.labels[others]))
     return {
         f"{name} (C = {clip:g}, σ = {noise:.3g})": clipped_and_noised(clip, noise, seed=noise_seed),
-        f"sum of {len(order)} updates, as secure aggregation shows it": summed_with(others),
+        f"secure aggregation: the sum with {len(others)} pictures of other sites": summed_with([rest]),
     }
 
 
