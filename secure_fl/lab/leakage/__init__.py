@@ -1,0 +1,14 @@
+"""What a finished run gives away, measured on its record with the instruments of `audit.leakage`.
+
+    measured       what was measured                                             on what
+    noise          the noise of DP, in directions that hold nothing else         the run's own models and updates
+    engine         Gaussian audit, one-run bound, noise                          the sites' engine, fed with canaries
+    membership     loss threshold, RMIA                                          the run's final model
+    reconstruction gradient inversion, bare and protected                        a small network of the same kind
+
+`measure_leakage` joins them; the modules can be used alone.
+"""
+
+from secure_fl.lab.leakage.measured import measure_leakage
+
+__all__ = ["measure_leakage"]
