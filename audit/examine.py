@@ -14,19 +14,20 @@ What is searched, each byte at least once in each form in which a file or a pict
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from audit.capture.pcap import Packet
 from audit.controls.plan import CONTROL_SITE, Control
-from audit.decode.conversation import Exchange, Leaf, Session, WireMessage, WireObject
-from audit.decode.reader import Decoder, RawChunk
-from audit.detect.fingerprints import ImageIndex
+from audit.decode.conversation import Exchange, Leaf, RawChunk, Session, WireMessage, WireObject
+from audit.decode.ledger import Ledger as WireLedger
+from audit.decode.reader import Decoder
 from audit.detect.pixels import inspect_array
 from audit.detect.scan import StreamScanner, scan_report
 from audit.detect.schema import Schema
@@ -37,7 +38,14 @@ from audit.report.examination import Control as ControlResult
 __all__ = ["Evidence", "examine_wire"]
 
 # Flower carries each array as `.npy` bytes; in the raw stream these are no finding.
-_CARRIER = frozenset({"file/npy"})
+_CARRIER = frozenset({"array/npy"})
+
+
+class Searcher(Protocol):
+    """Looks for pictures that it knows (`audit.detect.fingerprints.ImageIndex`)."""
+
+    def search(self, data: bytes | memoryview, place: Place, /) -> list[Finding]:
+        """Where one of them, or a part of it, lies in the data."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Evidence:
     sites: Mapping[str, str]
     schema: Schema
     controls: tuple[Control, ...]
-    indexes: tuple[ImageIndex, ...] = ()
+    indexes: tuple[Searcher, ...] = ()
 
 
 def examine_wire(
@@ -66,14 +74,14 @@ def examine_wire(
         examiner.take(item)
     accounts = decoder.finish()
     examiner.close()
-    findings = [*accounts.findings, *examiner.findings]
+    findings = {*accounts.findings, *examiner.findings}
     return examine(
         captures=evidence.captures,
         sessions=[_wire_session(each) for each in accounts.sessions],
-        ledger=_ledger(accounts.ledger),
+        ledger=_ledger(accounts.ledger, accounts.sessions),
         flows=examiner.flows(),
-        findings=sorted({each for each in findings if each.place.site != CONTROL_SITE}),
-        blind_spots=[*blind_spots, *accounts.blind_spots, *examiner.blind_spots],
+        findings=[each for each in findings if each.place.site != CONTROL_SITE],
+        blind_spots={*blind_spots, *accounts.blind_spots, *examiner.blind_spots},
         controls=[_result(control, findings) for control in evidence.controls],
     )
 
@@ -86,7 +94,8 @@ class _Examiner:
         self.blind_spots: list[BlindSpot] = []
         self._schema = evidence.schema
         self._indexes = evidence.indexes
-        self._streams: dict[tuple[str, ...], StreamScanner] = {}
+        self._raw: dict[tuple[str, str, str], StreamScanner] = {}
+        self._said: dict[tuple[str, ...], _SaidOverTime] = {}
         self._flow_bytes: Counter[tuple[str, str, str]] = Counter()
         self._flow_messages: Counter[tuple[str, str, str]] = Counter()
 
@@ -94,7 +103,10 @@ class _Examiner:
         """Check and search one item."""
         match item:
             case RawChunk():
-                self._stream(("raw", item.session, item.direction), item.place).feed(item.data)
+                key = (item.session, item.direction, item.layer)
+                place = Place(session=item.session, site=item.site, direction=item.direction, unit=item.layer)
+                scanner = self._raw.setdefault(key, StreamScanner(place, ignore=_CARRIER))
+                self.findings += scanner.feed(item.data)
             case Exchange():
                 self.findings += self._schema.check_exchange(item)
             case WireObject():
@@ -104,10 +116,12 @@ class _Examiner:
 
     def close(self) -> None:
         """Hear of what only the end of each stream shows."""
-        for scanner in self._streams.values():
-            report = scanner.close()
-            self.findings += report.findings
-            self.blind_spots += report.blind_spots
+        for scanner in self._raw.values():
+            self.findings += scanner.close()
+            self.blind_spots += scanner.blind_spots
+        for said in self._said.values():
+            self.findings += said.close()
+            self.blind_spots += said.blind_spots
 
     def flows(self) -> list[Flow]:
         """Bytes of values, and messages, by site, direction and round."""
@@ -127,29 +141,59 @@ class _Examiner:
         if not forms:
             return 8
         for number, form in enumerate(forms):
-            stream = ("value", leaf.place.site, leaf.place.direction, _group(leaf.place), leaf.path, str(number))
-            self._stream(stream, leaf.place).feed(form)
-            self._report(scan_report(form, leaf.place))
+            report = scan_report(form, leaf.place)
+            self.findings += report.findings
+            self.blind_spots += report.blind_spots
+            key = (leaf.place.site, leaf.place.direction, _group(leaf.place), leaf.path, str(number))
+            said = self._said.setdefault(key, _SaidOverTime())
+            self.findings += said.add(form, leaf.place, report.findings)
             for index in self._indexes:
                 self.findings += index.search(form, leaf.place)
         if isinstance(leaf.value, np.ndarray):
             self.findings += inspect_array(leaf.value, leaf.place)
         return len(forms[0])
 
-    def _stream(self, key: tuple[str, ...], place: Place) -> StreamScanner:
-        """The scanner of one stream, made when its first byte comes."""
-        if key not in self._streams:
-            start = replace(place, message="", offset=0, unit="stream")
-            self._streams[key] = StreamScanner(start, ignore=_CARRIER if key[0] == "raw" else frozenset())
-        return self._streams[key]
 
-    def _report(self, report: Any) -> None:
-        self.findings += report.findings
-        self.blind_spots += report.blind_spots
+class _SaidOverTime:
+    """The values of one name from one site, one after the other: a file may be cut into several of them."""
+
+    def __init__(self) -> None:
+        self._scanner = StreamScanner(Place())
+        self._starts: list[int] = []
+        self._places: list[Place] = []
+        self._length = 0
+        self._known: set[tuple[int, str]] = set()
+
+    @property
+    def blind_spots(self) -> tuple[BlindSpot, ...]:
+        """What could not be looked into, at the place of the first value."""
+        return tuple(replace(each, place=self._places[0]) for each in self._scanner.blind_spots)
+
+    def add(self, form: bytes | memoryview, place: Place, known: Sequence[Finding]) -> list[Finding]:
+        """The next value; `known`: what was found in it by itself."""
+        self._starts.append(self._length)
+        self._places.append(place)
+        self._known |= {(self._length + each.place.offset, each.rule) for each in known}
+        self._length += len(form)
+        return self._new(self._scanner.feed(form))
+
+    def close(self) -> list[Finding]:
+        """What is left at the end."""
+        return self._new(self._scanner.close())
+
+    def _new(self, found: Sequence[Finding]) -> list[Finding]:
+        """Those that no single value shows, each at the place where it begins."""
+        fresh = []
+        for each in found:
+            if (each.place.offset, each.rule) not in self._known:
+                which = bisect_right(self._starts, each.place.offset) - 1
+                place = replace(self._places[which], offset=each.place.offset - self._starts[which])
+                fresh.append(replace(each, place=place, message=f"{each.message}, over several messages"))
+        return fresh
 
 
 def _forms(value: Any) -> list[bytes | memoryview]:
-    """A value as the bytes in which a file could lie: a text is UTF-8 on the wire, and Latin-1 to a careless program."""
+    """A value as the bytes in which a file could lie: a text is UTF-8 on the wire, and Latin-1 to careless programs."""
     match value:
         case np.ndarray():
             return [memoryview(np.ascontiguousarray(value)).cast("B")] if value.size else []
@@ -192,7 +236,23 @@ def _wire_session(session: Session) -> WireSession:
     )
 
 
-def _result(control: Control, findings: Sequence[Finding]) -> ControlResult:
+def _ledger(ledger: WireLedger, sessions: Sequence[Session]) -> Ledger:
+    """The decoder's pages by site; what nobody could read is not explained, whatever it is called."""
+    owners = {each.id: each.site for each in sessions}
+    lines: Counter[tuple[str, str, str]] = Counter()
+    for (session, direction), page in ledger.pages.items():
+        for category, size in page.parts.items():
+            if size and not category.startswith("blind/"):
+                lines[owners.get(session, ""), direction, category] += size
+    explained = sum(lines.values())
+    return Ledger(
+        captured_bytes=ledger.captured_bytes,
+        unaccounted_bytes=ledger.captured_bytes - explained,
+        lines=tuple(LedgerLine(*key, size) for key, size in lines.items()),
+    )
+
+
+def _result(control: Control, findings: Collection[Finding]) -> ControlResult:
     shown = sorted(each for each in findings if control.shown_by(each))
     seen = f"{shown[0].rule} in {shown[0].place.path or shown[0].place.message}" if shown else "nothing"
     return ControlResult(

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from audit.capture.pcap import CaptureFormatError, is_capture, read_capture
-from audit.decode.conversation import WireMessage
-from audit.decode.reader import Decoder, RawChunk
+from audit.capture.pcap import CAPTURE_HEADS, CaptureFormatError, read_packets
+from audit.decode.conversation import RawChunk, WireMessage
+from audit.decode.packets import ACK, SYN, Segment, read_segment
+from audit.decode.reader import Decoder
 from audit.detect.scan import StreamScanner, scan_report
 from audit.findings import BlindSpot, Finding, Place
 
 __all__ = ["FileScan", "scan_files"]
 
 _CHUNK = 1 << 20
-_CARRIER = frozenset({"file/npy"})  # Flower carries arrays as `.npy`
+_UNSEEN = ("capture/", "tcp/", "tls/no-secret", "tls/bad-record", "packet/", "ip/")
+_CARRIER = frozenset({"array/npy"})  # Flower carries arrays as `.npy`
 
 Secrets = Mapping[bytes, Mapping[str, bytes]]
 
@@ -62,7 +64,9 @@ def scan_files(root: Path, *, secrets: Secrets, port: int) -> Iterator[FileScan]
 
 
 def _scan(path: Path, secrets: Secrets, port: int) -> FileScan:
-    return _scan_capture(path, secrets, port) if is_capture(path) else _scan_bytes(path)
+    with path.open("rb") as file:
+        head = file.read(4)
+    return _scan_capture(path, secrets, port) if head in CAPTURE_HEADS else _scan_bytes(path)
 
 
 def _scan_bytes(path: Path) -> FileScan:
@@ -72,36 +76,55 @@ def _scan_bytes(path: Path) -> FileScan:
         while piece := file.read(_CHUNK):
             length += len(piece)
             findings += scanner.feed(piece)
-    end = scanner.close()
-    return FileScan(path, "bytes", length, tuple(sorted({*findings, *end.findings})), tuple(end.blind_spots))
+    findings += scanner.close()
+    return FileScan(path, "bytes", length, tuple(sorted(findings)), scanner.blind_spots)
 
 
 def _scan_capture(path: Path, secrets: Secrets, port: int) -> FileScan:
-    streams: dict[tuple[str, str], StreamScanner] = {}
     findings: list[Finding] = []
     blind_spots: list[BlindSpot] = []
+    for each in [port] if port else _server_ports(path):
+        found, unseen = _scan_port(path, secrets, each)
+        findings += found
+        blind_spots += unseen
+    return FileScan(path, "capture", path.stat().st_size, tuple(sorted(set(findings))), tuple(blind_spots))
+
+
+def _scan_port(path: Path, secrets: Secrets, port: int) -> tuple[list[Finding], list[BlindSpot]]:
+    """What the streams of one port hold. That they are no federation's is no matter here, so only files count."""
+    streams: dict[tuple[str, str, str], StreamScanner] = {}
+    findings: list[Finding] = []
     with TemporaryDirectory(prefix="secure-fl-scan-") as spool:
         decoder = Decoder(secrets, port=port, spool=Path(spool))
-        try:
-            for item in decoder.read(read_capture(path)):
-                if isinstance(item, RawChunk):
-                    key = (item.session, item.direction)
-                    if key not in streams:
-                        streams[key] = StreamScanner(item.place, ignore=_CARRIER)
-                    findings += streams[key].feed(item.data)
-                elif isinstance(item, WireMessage):
-                    for leaf in item.leaves:
-                        if leaf.kind == "array":
-                            findings += scan_report(leaf.value.tobytes(), leaf.place).findings
-        except CaptureFormatError as error:
-            blind_spots.append(BlindSpot("capture/format", str(error), Place(path=str(path))))
-        accounts = decoder.finish()
+        for item in decoder.read(read_packets(path)):
+            if isinstance(item, RawChunk):
+                key = (item.session, item.direction, item.layer)
+                place = Place(session=item.session, direction=item.direction, path=str(path), unit=item.layer)
+                findings += streams.setdefault(key, StreamScanner(place, ignore=_CARRIER)).feed(item.data)
+            elif isinstance(item, WireMessage):
+                for leaf in item.leaves:
+                    if leaf.kind == "array":
+                        findings += scan_report(leaf.value.tobytes(), leaf.place).findings
+        blind_spots = [each for each in decoder.finish().blind_spots if each.rule.startswith(_UNSEEN)]
     for scanner in streams.values():
-        end = scanner.close()
-        findings += end.findings
-        blind_spots += end.blind_spots
-    found = sorted({*findings, *accounts.findings})
-    return FileScan(path, "capture", path.stat().st_size, tuple(found), (*blind_spots, *accounts.blind_spots))
+        findings += scanner.close()
+        blind_spots += scanner.blind_spots
+    return findings, blind_spots
+
+
+def _server_ports(path: Path) -> list[int]:
+    """Ports to which somebody opened a connection; a capture that shows no opening is read by its lower ports."""
+    opened, seen = set(), set()
+    try:
+        for packet in read_packets(path):
+            segment = read_segment(packet.link_type, packet.data, packet.wire_length)
+            if isinstance(segment, Segment):
+                seen.add(min(segment.source_port, segment.target_port))
+                if segment.flags & (SYN | ACK) == SYN:
+                    opened.add(segment.target_port)
+    except CaptureFormatError:
+        pass  # it is read again, and then counts as a blind spot
+    return sorted(opened or seen) or [0]
 
 
 def _unread(path: Path, why: str) -> FileScan:

@@ -9,6 +9,6 @@
 `measure_leakage` joins them; the modules can be used alone.
 """
 
-from secure_fl.lab.leakage.measured import measure_leakage
+from secure_fl.audited.leakage.measured import measure_leakage
 
 __all__ = ["measure_leakage"]

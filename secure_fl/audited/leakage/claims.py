@@ -20,8 +20,8 @@ from audit.leakage.membership import MembershipAudit
 from audit.leakage.noise import NoiseTest, judge_noise
 from audit.leakage.one_run import audit_one_run
 from audit.leakage.summary import DECISIVE, Assessment, Claim, LowerBound, PrivacyVerdict, assess
-from secure_fl.lab.leakage.engine import MOST_STEPS, Replay, replay_coordinator, replay_site
-from secure_fl.lab.leakage.noise import Updates, noise_in_models, noise_in_updates
+from secure_fl.audited.leakage.engine import MOST_STEPS, Replay, replay_coordinator, replay_site
+from secure_fl.audited.leakage.noise import Updates, noise_in_models, noise_in_updates
 from secure_fl.models import VectorSpec
 from secure_fl.privacy.accounting import PrivacyEvent, epsilon
 from secure_fl.privacy.randomness import Randomness

@@ -11,10 +11,10 @@ from audit.leakage.inversion import InversionAudit
 from audit.leakage.membership import MembershipAudit
 from audit.leakage.pictures import Picture
 from audit.leakage.summary import DECISIVE, Assessment, PrivacyVerdict
-from secure_fl.lab.leakage.claims import examine
-from secure_fl.lab.leakage.membership import audit_model, candidates
-from secure_fl.lab.leakage.noise import Updates
-from secure_fl.lab.leakage.reconstruction import reconstruct
+from secure_fl.audited.leakage.claims import examine
+from secure_fl.audited.leakage.membership import audit_model, candidates
+from secure_fl.audited.leakage.noise import Updates
+from secure_fl.audited.leakage.reconstruction import reconstruct
 from secure_fl.models import VectorSpec, load_model
 from secure_fl.privacy.regime import planned
 from secure_fl.runs import RunRecord
