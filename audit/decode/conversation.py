@@ -90,7 +90,7 @@ class WireObject:
 
     id: str
     kind: str
-    body: bytes = field(repr=False)  # what follows the object's head
+    body: bytes | memoryview = field(repr=False)  # what follows the object's head
     place: Place = field(default_factory=Place)  # of the body, in its decrypted stream
 
 

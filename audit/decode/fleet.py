@@ -26,10 +26,11 @@ from audit.decode.flower import (
     PUSH_OBJECT,
     ROUTES,
     Announcement,
+    Envelope,
     NotCanonical,
     announcements,
-    check_canonical,
     fields,
+    open_envelope,
     parse,
 )
 from audit.decode.handshake import Malformed
@@ -100,17 +101,17 @@ class FleetReader:
         plain = types is None or exchange.status != 200
         response = self._body(exchange.response, None if plain else types and types[1], answered)
         if exchange.route == PUSH_OBJECT and request is not None:
-            yield from self._object(request, request.object_id, exchange.request, asked)
+            yield from self._object(request, request.message.object_id, asked)
         if exchange.route == PULL_OBJECT and request is not None and response is not None:
-            yield from self._object(response, request.object_id, exchange.response, answered)
+            yield from self._object(response, request.message.object_id, answered)
         leaves = list(self._leaves(exchange.request, request, "request", asked))
         leaves += self._leaves(exchange.response, response, "response", answered)
         identity = f"{exchange.session}/{exchange.index}"
         yield WireMessage(identity, exchange.route, {"status": str(exchange.status)}, tuple(leaves), place=asked)
         if exchange.route == PUSH_MESSAGES and request is not None:
-            yield from self._announce(request, asked)
+            yield from self._announce(request.message, asked)
         if exchange.route == PULL_MESSAGES and response is not None:
-            yield from self._announce(response, answered)
+            yield from self._announce(response.message, answered)
 
     def finish(self, *, blind: bool) -> None:
         """Say what is left over. `blind`: something of the capture was not seen."""
@@ -128,7 +129,7 @@ class FleetReader:
                 place = self._places.get(object_id, Place())
                 self._note(make("object/orphan", why, place, length=self._store.size(object_id)))
 
-    def _body(self, data: bytes, kind: type[Message] | None, place: Place) -> Message | None:
+    def _body(self, data: bytes, kind: type[Message] | None, place: Place) -> Envelope | None:
         """Parse and book one body. Without a type it is plain text, as errors and /health are, or unknown."""
         parts = self._page_of(place.session, place.direction).parts
         if kind is None:
@@ -145,37 +146,35 @@ class FleetReader:
             self._note(BlindSpot("flower/too-large", f"a {kind.DESCRIPTOR.name} that we do not read", place, len(data)))
             return None
         try:
-            message = parse(kind, data)
+            envelope = open_envelope(kind, data)
         except Malformed as fault:
             self._note(Finding("protobuf/malformed", str(fault), place, len(data)))
             return None
         parts["blind/http-body"] -= len(data)
         parts[f"flower/{kind.DESCRIPTOR.name}"] += len(data)
         try:
-            check_canonical(message, data)
+            envelope.check()
         except NotCanonical as fault:
             self._note(Finding(fault.rule, str(fault), replace(place, offset=place.offset + fault.offset), len(data)))
-        return message
+        return envelope
 
-    def _leaves(self, data: bytes, message: Message | None, path: str, place: Place) -> Iterator[Leaf]:
+    def _leaves(self, data: bytes, envelope: Envelope | None, path: str, place: Place) -> Iterator[Leaf]:
         """The fields of one body; objects have leaves of their own."""
-        if message is None:
+        if envelope is None:
             if data:
                 yield Leaf(path, "field", data, replace(place, path=path, unit="value", offset=0))
             return
-        found = (each for each in fields(message, path) if not each[0].endswith("/object_content"))
+        found = fields(envelope.message, path)
         for where, value in islice(found, _MAX_FIELDS):
             yield Leaf(where, "field", value, replace(place, path=where, unit="value", offset=0))
         if next(found, None) is not None:
             self._note(BlindSpot("flower/too-many-fields", f"more than {_MAX_FIELDS} fields in one body", place))
 
-    def _object(
-        self, message: Message, object_id: str, data: bytes, place: Place
-    ) -> Iterator[WireObject | WireMessage]:
-        content: bytes = message.object_content
+    def _object(self, envelope: Envelope, object_id: str, place: Place) -> Iterator[WireObject | WireMessage]:
+        content = envelope.content
         if not content:
             return
-        begin = max(0, data.find(content[:128]))
+        begin = envelope.content_at
         try:
             head = read_object(content, object_id)
         except Malformed as fault:
@@ -183,7 +182,7 @@ class FleetReader:
             self._note(Finding("object/malformed", f"object {object_id[:16]}: {fault}", where, len(content)))
             return
         parts = self._page_of(place.session, place.direction).parts
-        parts[f"flower/{message.DESCRIPTOR.name}"] -= len(content)
+        parts[f"flower/{envelope.message.DESCRIPTOR.name}"] -= len(content)
         parts[f"object/{head.kind}"] += len(content)
         body = content[head.size :]
         where = replace(place, message=object_id, offset=place.offset + begin + head.size)

@@ -8,6 +8,7 @@ they are installed beside the system that is audited.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,10 +56,12 @@ __all__ = [
     "PUSH_OBJECT",
     "ROUTES",
     "Announcement",
+    "Envelope",
     "NotCanonical",
     "announcements",
     "check_canonical",
     "fields",
+    "open_envelope",
     "parse",
     "read_message_body",
     "read_record",
@@ -123,6 +126,85 @@ def check_canonical(message: Message, data: bytes) -> None:
     if again != data and not (len(again) == len(data) and _has_map(message)):
         offset = _first_difference(again, data)
         raise NotCanonical("protobuf/non-canonical", f"a {name} in another spelling than its schema's", offset)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A body without its object. `content`: the object, a view of the body, empty where there is none."""
+
+    message: Message
+    plain: bytes = dataclasses.field(repr=False)  # the body without its object's field
+    content: memoryview = dataclasses.field(repr=False)
+    content_at: int = 0  # where the object begins in the body
+    cut: int = 0  # bytes that its field takes in the body, and where the field begins
+    cut_at: int = 0
+
+    def check(self) -> None:
+        """`check_canonical` for the whole body; offsets count in it."""
+        try:
+            check_canonical(self.message, self.plain)
+        except NotCanonical as fault:
+            if fault.offset >= self.cut_at:
+                fault.offset += self.cut
+            raise
+
+
+def open_envelope(kind: type[Message], data: bytes) -> Envelope:
+    """The message in a body, its object left where it lies: objects are 5 MiB, and each parse would copy them.
+
+    Raises `Malformed`, also where the object's field is there twice, out of its place, or spelled with more bytes than
+    it takes: in these cases what is left of the body might be canonical and the whole would not be.
+    """
+    content = kind.DESCRIPTOR.fields_by_name.get("object_content")
+    if content is None:
+        return Envelope(parse(kind, data), data, memoryview(b""))
+    begin = _field_at(data, content.number)
+    if data[begin : begin + 1] != bytes([content.number << 3 | 2]):
+        return Envelope(parse(kind, data), data, memoryview(b""))
+    size, start = _varint(data, begin + 1)
+    end = start + size
+    if end > len(data) or not size or data[begin + 1 : start] != _spelled(size):
+        raise Malformed(f"a {kind.DESCRIPTOR.name} whose object is not spelled as it must be")
+    plain = data[:begin] + data[end:]
+    message = parse(kind, plain)
+    if message.object_content:
+        raise Malformed(f"a {kind.DESCRIPTOR.name} with two objects")
+    return Envelope(message, plain, memoryview(data)[start:end], start, end - begin, begin)
+
+
+def _field_at(data: bytes, number: int) -> int:
+    """Where the first field of this number or a higher one begins."""
+    at = 0
+    while at < len(data):
+        key, behind = _varint(data, at)
+        if key >> 3 >= number:
+            break
+        length, shape = 0, key & 7
+        if shape in (0, 2):
+            length, behind = _varint(data, behind)
+        at = behind + {0: 0, 1: 8, 2: length, 5: 4}.get(shape, len(data))
+    return min(at, len(data))
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number at a place, and the place behind it."""
+    value = shift = 0
+    while at < len(data) and shift < 64:
+        value |= (data[at] & 0x7F) << shift
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+        shift += 7
+    raise Malformed("a number that does not end")
+
+
+def _spelled(value: int) -> bytes:
+    """A number in as few bytes as it takes."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
 
 
 def _first_difference(one: bytes, other: bytes) -> int:

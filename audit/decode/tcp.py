@@ -16,6 +16,7 @@ Sources: RFC 9293 sections 3.4 and 3.10.7; mid-stream, a connection is blind, si
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 
 from audit.decode.ledger import Page
@@ -60,7 +61,8 @@ class Half:
         self._early: dict[int, bytes] = {}  # position (or sequence number, until the first is known) to bytes
         self._order: list[int] = []
         self._early_bytes = 0
-        self._past = bytearray()
+        self._past: deque[tuple[int, bytes]] = deque()
+        self._past_bytes = 0
 
     @property
     def closed(self) -> bool:
@@ -179,23 +181,32 @@ class Half:
             payload = payload[known:]
         if payload:
             pieces.append((self.delivered, payload))
+            # A copy: a view would keep the whole window of the capture alive.
+            self._past.append((self.delivered, bytes(payload)))
+            self._past_bytes += len(payload)
             self.delivered += len(payload)
-            self._past += payload
-            if len(self._past) > 2 * HISTORY_BYTES:
-                del self._past[:-HISTORY_BYTES]
+            while self._past_bytes > HISTORY_BYTES and len(self._past) > 1:
+                self._past_bytes -= len(self._past.popleft()[1])
 
     def _compare(self, position: int, again: memoryview) -> None:
         """Repeated bytes are as they were, or the audit says so."""
         size = len(again)
-        begin = position - (self.delivered - len(self._past))
-        if begin < 0:
+        if not self._past or position < self._past[0][0]:
             self._page.parts["blind/repetition"] += size
             self._complain("tcp/repetition", "repeated bytes, too old to be compared", position, size)
-        elif self._past[begin : begin + size] == again:
+        elif self._was_so(position, again):
             self._page.parts["tcp/repeated"] += size
         else:
             self._page.parts["blind/overlap-conflict"] += size
             self._complain("tcp/overlap-conflict", "two versions of the same bytes", position, size)
+
+    def _was_so(self, position: int, again: memoryview) -> bool:
+        end = position + len(again)
+        for begin, data in self._past:
+            low, high = max(begin, position), min(begin + len(data), end)
+            if low < high and data[low - begin : high - begin] != again[low - position : high - position]:
+                return False
+        return True
 
     def _keep(self, position: int, payload: memoryview) -> None:
         """Hold an early segment back; of two at one position the longer stays."""
