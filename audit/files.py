@@ -23,7 +23,7 @@ from audit.findings import BlindSpot, Finding, Place
 __all__ = ["FileScan", "scan_files"]
 
 _CHUNK = 1 << 20
-_UNSEEN = ("capture/", "tcp/", "tls/no-secret", "tls/bad-record", "packet/", "ip/")
+_UNSEEN = ("capture/", "packet/", "tcp/", "tls/")
 _CARRIER = frozenset({"array/npy"})  # Flower carries arrays as `.npy`
 
 Secrets = Mapping[bytes, Mapping[str, bytes]]

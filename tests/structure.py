@@ -39,9 +39,10 @@ PARTS = {
     "training": _GROUND | {"data", "models", "privacy"},
     "runs": _RUNS,
     "app": _APP,
-    "federation": _APP | {"app"},
+    "audited": _APP | {"app"},
+    "federation": _APP | {"app", "audited"},
     "lab": _APP | {"app", "federation"},
-    "cli": _APP | {"app", "federation", "lab"},
+    "cli": _APP | {"app", "audited", "federation", "lab"},
     "__main__": {"cli"},
 }
 

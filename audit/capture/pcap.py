@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 __all__ = [
+    "CAPTURE_HEADS",
     "LINKTYPE_ETHERNET",
     "MAX_PACKET_BYTES",
     "CaptureFormatError",
@@ -39,6 +40,8 @@ _MAGIC = {
     b"\xa1\xb2\x3c\x4d": (">", 10**9),
 }
 _SECTION = b"\x0a\x0d\x0d\x0a"
+CAPTURE_HEADS = frozenset({*_MAGIC, _SECTION})
+"""With which four bytes a capture begins."""
 _INTERFACE_BLOCK, _OBSOLETE_BLOCK, _SIMPLE_BLOCK, _ENHANCED_BLOCK = 1, 2, 3, 6
 _RESOLUTION, _OFFSET = 9, 14  # options of an interface
 

@@ -16,6 +16,7 @@ they exist in audit mode only, in a file of mode 0600 in a folder of mode 0700, 
 from __future__ import annotations
 
 import datetime
+import hmac
 import shutil
 import socket
 import tempfile
@@ -30,9 +31,14 @@ from audit.capture.interfaces import interfaces_serving
 from audit.capture.process import CaptureProcess
 from audit.controls.plan import CONTROL_SITE, Control
 from audit.findings import BlindSpot
+from audit.report.transparency import AuditLog
+from secure_fl.app.site_privacy import ledger_file
+from secure_fl.audited.evidence import CAPTURE_FILE, facts_of
 from secure_fl.errors import FederationError
+from secure_fl.federation.auditor import auditor_keys, read_recipient
 from secure_fl.federation.controls import send_controls
 from secure_fl.federation.pki import FederationKeys, control_kit
+from secure_fl.runs import RunRecord
 
 __all__ = ["Wiretap"]
 
@@ -45,7 +51,6 @@ class Wiretap:
 
     folder: Path
     keys: FederationKeys
-    controls: tuple[Control, ...]
     port: int = 0
     control_certificate: str = ""
     account: CaptureAccount | None = None
@@ -83,7 +88,7 @@ class Wiretap:
     @property
     def capture_file(self) -> Path:
         """The captured packets (pcap)."""
-        return self.folder / "capture.pcap"
+        return self.folder / CAPTURE_FILE
 
     def listen(self, host: str, port: int) -> None:
         """Start the capture. Without the rights to, that is a blind spot of the audit and not the end of the run."""
@@ -95,10 +100,10 @@ class Wiretap:
         except (CaptureUnavailable, OSError) as reason:
             self.blind_spots.append(BlindSpot("capture/unavailable", f"nothing was captured: {reason}"))
 
-    def send_controls(self, address: str) -> None:
+    def send_controls(self, address: str, controls: tuple[Control, ...]) -> None:
         """Send the known leaks; one that cannot be sent will be missed in the examination."""
         try:
-            send_controls(address, self._private / "kit", self.controls)
+            send_controls(address, self._private / "kit", controls)
         except (httpx.HTTPError, FederationError) as error:
             self.blind_spots.append(BlindSpot("controls/not-sent", f"the controls could not be sent: {error}"))
 
@@ -109,3 +114,38 @@ class Wiretap:
             capture.__exit__(None, None, None)
             self.account = capture.account
             self.blind_spots += capture.account.blind_spots()
+
+    def conclude(self, record: RunRecord, home: Path) -> None:
+        """End the capture and write the report; the secrets are sealed into it and leave this machine's memory.
+
+        Raises:
+            SecureFLError, OSError: no report could be made. The run itself is in its record.
+        """
+        from secure_fl.audited.conclusion import Captured, conclude
+
+        self.stop()
+        auditor = auditor_keys(self.keys.folder / "auditor")
+        recipient = Path(record.config.auditor) if record.config.auditor else auditor.recipient
+        here = record.config.sites - record.config.remote_sites
+        local = [entry.name for entry in self.keys.roster.entries if entry.index < here]
+        captured = Captured(
+            facts=facts_of(
+                record,
+                port=self.port,
+                sites=self.certificates,
+                account=self.account,
+                blind_spots=tuple(self.blind_spots),
+            ),
+            capture=self.capture_file,
+            key_log=self.key_log.read_bytes(),
+            site_keys={name: _index_key(self.keys.kit(name) / "identity.key") for name in local},
+            ledgers={name: ledger_file(home, name) for name in local},
+        )
+        log = AuditLog(home / "runs" / "audits.log")
+        conclude(record, captured, recipient=read_recipient(recipient), signer=auditor.signer(), log=log)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _index_key(identity: Path) -> bytes:
+    """A secret of the site's that tells nothing of its identity key."""
+    return hmac.digest(identity.read_bytes(), b"secure-fl picture index 1", "sha256")

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from secure_fl.app.casting import NodeConfig, board_folder, parts
 from secure_fl.app.identity import Roster, RosterEntry
@@ -29,6 +29,9 @@ from secure_fl.federation.pki import FederationKeys, provision
 from secure_fl.federation.processes import Child
 from secure_fl.federation.quiet import FLOWER_ENVIRONMENT
 from secure_fl.runs import RunRecord
+
+if TYPE_CHECKING:
+    from secure_fl.federation.auditing import Wiretap
 
 __all__ = ["deploy"]
 
@@ -54,8 +57,7 @@ def deploy(record: RunRecord, home: Path) -> None:
             _Deployment(record, keys, roster, roster_file, _environment(flower_home, config), cast, wiretap).run()
         finally:
             if wiretap is not None:
-                wiretap.stop()
-                conclude(record, keys, wiretap, home)
+                wiretap.conclude(record, home)
 
 
 @contextmanager
@@ -66,7 +68,7 @@ def _wiretap(record: RunRecord, keys: FederationKeys) -> Iterator[Wiretap | None
         return
     from secure_fl.federation.auditing import Wiretap
 
-    with Wiretap(record.folder / "capture", keys, controls_of(record.config)) as wiretap:
+    with Wiretap(record.folder / "capture", keys) as wiretap:
         yield wiretap
 
 
@@ -113,7 +115,9 @@ class _Deployment:
                     self._start_site(host, entry, f"{config.host}:{ports['outer_port']}")
             self._watch(host, superlink)
             if self.wiretap is not None:
-                self.wiretap.send_controls(_reachable(config.host, ports["outer_port"]))
+                from secure_fl.audited.evidence import controls_of
+
+                self.wiretap.send_controls(_reachable(config.host, ports["outer_port"]), controls_of(self.record))
         finally:
             if host is not None:
                 host.stop()
