@@ -25,7 +25,16 @@ import numpy as np
 
 from audit.capture.pcap import Packet
 from audit.controls.plan import CONTROL_SITE, Control
-from audit.decode.conversation import Exchange, Leaf, RawChunk, Session, WireMessage, WireObject
+from audit.decode.conversation import (
+    TO_COORDINATOR,
+    TO_SITE,
+    Exchange,
+    Leaf,
+    RawChunk,
+    Session,
+    WireMessage,
+    WireObject,
+)
 from audit.decode.ledger import Ledger as WireLedger
 from audit.decode.reader import Decoder
 from audit.detect.pixels import inspect_array
@@ -50,7 +59,11 @@ class Searcher(Protocol):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an examination rests on. `sites`: SHA-256 of each certificate that may connect, to the name of its owner."""
+    """What an examination rests on.
+
+    sites: SHA-256 of each certificate that may connect, to the name of its owner. indexes: by site, what knows its
+    pictures; what a site sends is searched for its own, what is sent to sites for those of all.
+    """
 
     captures: tuple[Capture, ...]
     secrets: Mapping[bytes, Mapping[str, bytes]] = field(repr=False)
@@ -58,7 +71,7 @@ class Evidence:
     sites: Mapping[str, str]
     schema: Schema
     controls: tuple[Control, ...]
-    indexes: tuple[Searcher, ...] = ()
+    indexes: Mapping[str, Searcher] = field(default_factory=dict)
 
 
 def examine_wire(
@@ -96,6 +109,7 @@ class _Examiner:
         self._indexes = evidence.indexes
         self._raw: dict[tuple[str, str, str], StreamScanner] = {}
         self._said: dict[tuple[str, ...], _SaidOverTime] = {}
+        self._searched: dict[str, list[Finding]] = {}
         self._flow_bytes: Counter[tuple[str, str, str]] = Counter()
         self._flow_messages: Counter[tuple[str, str, str]] = Counter()
 
@@ -140,18 +154,34 @@ class _Examiner:
         forms = _forms(leaf.value)
         if not forms:
             return 8
+        if leaf.object_id not in self._searched or not isinstance(leaf.value, np.ndarray):
+            found = self._search(leaf, forms)
+        else:  # the same array, as it goes to each of the sites
+            found = self._searched[leaf.object_id]
+        self.findings += [replace(each, place=replace(leaf.place, offset=each.place.offset)) for each in found]
+        if leaf.place.direction == TO_SITE:
+            self._searched[leaf.object_id] = found
         for number, form in enumerate(forms):
-            report = scan_report(form, leaf.place)
-            self.findings += report.findings
-            self.blind_spots += report.blind_spots
             key = (leaf.place.site, leaf.place.direction, _group(leaf.place), leaf.path, str(number))
-            said = self._said.setdefault(key, _SaidOverTime())
-            self.findings += said.add(form, leaf.place, report.findings)
-            for index in self._indexes:
-                self.findings += index.search(form, leaf.place)
-        if isinstance(leaf.value, np.ndarray):
-            self.findings += inspect_array(leaf.value, leaf.place)
+            self.findings += self._said.setdefault(key, _SaidOverTime()).add(form, leaf.place, found)
         return len(forms[0])
+
+    def _search(self, leaf: Leaf, forms: Sequence[bytes | memoryview]) -> list[Finding]:
+        """What one value holds by itself, whoever sent it."""
+        found: list[Finding] = []
+        for form in forms:
+            report = scan_report(form, leaf.place)
+            found += report.findings
+            self.blind_spots += report.blind_spots
+            for index in self._indexes_for(leaf.place):
+                found += index.search(form, leaf.place)
+        if isinstance(leaf.value, np.ndarray):
+            found += inspect_array(leaf.value, leaf.place)
+        return found
+
+    def _indexes_for(self, place: Place) -> Collection[Searcher]:
+        own = self._indexes.get(place.site) if place.direction == TO_COORDINATOR else None
+        return self._indexes.values() if own is None else (own,)
 
 
 class _SaidOverTime:

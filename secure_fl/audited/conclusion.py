@@ -20,10 +20,12 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from audit.bundle import ENVELOPE, Bundle, write_bundle
 from audit.report.document import FORMAT, Document, judged
 from audit.report.sections import Leakage, ManifestCheck, Outcome, Privacy
-from audit.report.shape import from_mapping
+from audit.report.shape import from_mapping, to_mapping
 from audit.report.transparency import AuditLog
 from secure_fl.audited.evidence import CAPTURE_FILE, EVIDENCE_FILE, SECRETS_FILE, WireFacts, controls_of
 from secure_fl.audited.leakage import measure_leakage
+from secure_fl.audited.models import manifest_check
+from secure_fl.audited.pictures import index_of
 from secure_fl.audited.recheck import examined
 from secure_fl.audited.searches import searches_part
 from secure_fl.audited.sections import (
@@ -81,7 +83,7 @@ def conclude(
         captured.capture,
         parse_key_log(captured.key_log),
         controls=controls_of(record),
-        indexes=tuple(indexes.values()),
+        indexes=indexes,
     )
     privacy, leakage = _measured(record, captured)
     document = Document(
@@ -123,10 +125,10 @@ def _indexes(record: RunRecord, site_keys: Mapping[str, bytes]) -> dict[str, Ima
     found = {}
     for site, key in site_keys.items():
         try:
-            images = load_site(record.config, int(site.rpartition("-")[2])).train.images
+            own = load_site(record.config, int(site.rpartition("-")[2]))
         except DataError:
             continue
-        found[site] = ImageIndex(images, key=key)
+        found[site] = index_of(own.train.images, own.normalisation, key)
     return found
 
 
@@ -134,6 +136,7 @@ def _measured(record: RunRecord, captured: Captured) -> tuple[Privacy, Leakage]:
     """The privacy and leakage sections; a run that left no model has nothing to measure."""
     try:
         found = measure_leakage(record, seed=record.config.seed)
+        manifest = manifest_check(record)
     except SecureFLError as error:
         nothing = f"Nothing was measured: {error.what}."
         check = ManifestCheck(Outcome.NOT_TESTED, "", "", nothing)
@@ -147,7 +150,7 @@ def _measured(record: RunRecord, captured: Captured) -> tuple[Privacy, Leakage]:
             "note": found["membership_note"],
             "memberships": [_only(each, "advantage", "epsilon_low") for each in found["membership"]],
             "inversions": [_inversion(found["inversion"])],
-            "manifest": found["manifest"],
+            "manifest": to_mapping(manifest),
         },
     )
     return privacy, leakage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from audit.detect.fingerprints import KNOWN_PICTURE, ImageIndex
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from audit.capture.pcap import read_packets
-from audit.controls.plan import Control, Saying, control_pictures, control_plan
+from audit.controls.plan import CONTROL_SITE, Control, Saying, control_pictures, control_plan
 from audit.examine import Evidence, Searcher, examine_wire
 from audit.report.document import Document, differences
 from audit.report.examination import Examination, examine
@@ -31,7 +31,7 @@ def examined(
     secrets: Mapping[bytes, Mapping[str, bytes]],
     *,
     controls: tuple[Control, ...] = (),
-    indexes: Sequence[Searcher] = (),
+    indexes: Mapping[str, Searcher] | None = None,
 ) -> Examination:
     """The examination of a capture. `controls`: by default those that every audit sends."""
     evidence = Evidence(
@@ -41,7 +41,7 @@ def examined(
         sites=facts.sites,
         schema=facts.schema,
         controls=controls or control_plan(Saying()),
-        indexes=(ImageIndex(control_pictures(), key=_CONTROL_KEY), *indexes),
+        indexes={CONTROL_SITE: ImageIndex(control_pictures(), _CONTROL_KEY), **(indexes or {})},
     )
     with tempfile.TemporaryDirectory(prefix="secure-fl-spool-") as spool:
         packets = read_packets(capture) if facts.captures and capture.is_file() else iter(())
