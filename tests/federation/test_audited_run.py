@@ -1,0 +1,173 @@
+"""Audited runs over real TLS: a clean one passes and can be verified and derived again; leaks are found and named.
+
+Two runs for all tests of this file, since each starts a federation. Both need the right to capture packets.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from audit.capture.keylog import parse_key_log
+from audit.findings import Finding, Verdict
+from audit.report.document import Document
+from audit.verify import verify_bundle
+from secure_fl.audited.recheck import recheck_bundle
+from secure_fl.config_sources import resolve
+from secure_fl.errors import IntegrityError
+from secure_fl.federation.auditor import AuditorKeys, read_opening_key, read_verifying_key
+from secure_fl.federation.launch import execute
+from secure_fl.runs import RunRecord
+from tests.audit.capture.traffic import needs_capture
+
+pytestmark = needs_capture
+
+LEAKS = ("leak_jpeg", "leak_pixels", "leak_metric", "leak_text", "leak_base64", "leak_split")
+
+
+def run(home: Path, **settings: object) -> RunRecord:
+    resolved = resolve(flags={"audit": True, **settings}, environ={}, preset="smoke")
+    record = RunRecord.create(home, resolved, command=("test",))
+    execute(record, home)
+    return record
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
+    home = tmp_path_factory.mktemp("clean")
+    return home, run(home)
+
+
+@pytest.fixture(scope="module")
+def leaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunRecord, Document]]:
+    home = tmp_path_factory.mktemp("leaking")
+    record = run(home, sites=7, attack="+".join(LEAKS), attackers=6)
+    yield record, document_of(record)
+    shutil.rmtree(home)
+
+
+def document_of(record: RunRecord) -> Document:
+    return Document.from_bytes((record.folder / "audit" / "document.json").read_bytes())
+
+
+def keys_of(home: Path) -> AuditorKeys:
+    return AuditorKeys(home / "federation" / "auditor")
+
+
+def test_a_clean_run_passes_with_every_byte_accounted_for_and_every_control_as_it_must(
+    clean: tuple[Path, RunRecord],
+) -> None:
+    home, record = clean
+    document, seen = document_of(record), document_of(record).examination
+    assert document.verdict is Verdict.PASS, (document.reason, seen.findings[:5], seen.blind_spots[:5])
+    assert seen.ledger.unaccounted_bytes == 0 and seen.ledger.captured_bytes > 500_000
+    assert all(session.decrypted and session.version == "TLS 1.3" for session in seen.sessions)
+    assert {session.site for session in seen.sessions} == {"site-0", "site-1", "site-2", "audit-control"}
+    assert len(seen.controls) == 8 and all(control.behaved for control in seen.controls)
+    assert {flow.round for flow in seen.flows} >= {"join", "1", "2"}
+    finished = record.events()[-1]
+    assert (finished.kind, finished["verdict"]) == ("audit-finished", "PASS")
+
+
+def test_the_papers_search_finds_nothing_of_the_pictures_that_were_sent_and_ours_finds_each(
+    clean: tuple[Path, RunRecord],
+) -> None:
+    rows = document_of(clean[1]).searches.rows
+    assert len(rows) == 7
+    assert all(row.paper_hits == 0 and row.ours_hits == 1 for row in rows)
+
+
+def test_whoever_has_the_public_key_can_verify_the_bundle(clean: tuple[Path, RunRecord]) -> None:
+    home, record = clean
+    found = verify_bundle(record.folder / "audit", read_verifying_key(keys_of(home).verifying_key))
+    assert found.ok, found.problems
+
+
+def test_whoever_can_open_the_secrets_comes_to_the_same_examination(clean: tuple[Path, RunRecord]) -> None:
+    home, record = clean
+    key = read_opening_key(keys_of(home).opening_key)
+    assert recheck_bundle(record.folder / "audit", document_of(record), key) == ()
+
+
+def test_a_capture_without_one_packet_is_not_the_one_that_was_examined(
+    clean: tuple[Path, RunRecord], tmp_path: Path
+) -> None:
+    home, record = clean
+    bundle = shutil.copytree(record.folder / "audit", tmp_path / "audit")
+    capture = bundle / "capture.pcap"
+    data = capture.read_bytes()
+    capture.write_bytes(data[: len(data) // 2])
+    found = recheck_bundle(bundle, document_of(record), read_opening_key(keys_of(home).opening_key))
+    assert any("verdict" in each for each in found)
+
+
+def test_secrets_leave_the_run_sealed_only(clean: tuple[Path, RunRecord], tmp_path: Path) -> None:
+    home, record = clean
+    sealed = (record.folder / "audit" / "sessions.sealed").read_bytes()
+    assert b"TRAFFIC_SECRET" not in sealed
+    assert parse_key_log(sealed) if sealed.startswith(b"SERVER") else True
+    for path in home.rglob("*"):
+        if path.is_file():
+            assert b"CLIENT_TRAFFIC_SECRET_0" not in path.read_bytes(), path
+    assert stat.S_IMODE((record.folder / "audit").stat().st_mode) == 0o700
+    assert not (record.folder / "capture").exists()
+
+
+def test_another_key_opens_nothing(clean: tuple[Path, RunRecord], tmp_path: Path) -> None:
+    from secure_fl.federation.auditor import auditor_keys
+
+    stranger = auditor_keys(tmp_path / "stranger")
+    with pytest.raises(IntegrityError, match="cannot be opened"):
+        recheck_bundle(clean[1].folder / "audit", document_of(clean[1]), read_opening_key(stranger.opening_key))
+
+
+def test_a_leaking_federation_fails_and_the_honest_site_is_not_among_the_accused(
+    leaking: tuple[RunRecord, Document],
+) -> None:
+    _, document = leaking
+    assert document.verdict is Verdict.FAIL
+    accused = {finding.place.site for finding in document.examination.findings}
+    assert accused == {f"site-{index}" for index in range(1, 7)}
+    assert document.examination.blind_spots == () and document.examination.controlled
+
+
+@pytest.mark.parametrize(
+    ("attack", "rule", "path", "via"),
+    [
+        ("leak_jpeg", "image/jpeg", "update/thumbnail", ()),
+        ("leak_pixels", "image/known", "update/u", ()),
+        ("leak_metric", "image/known", "metrics/activations", ()),
+        ("leak_text", "image/png", "claim/debug", ()),
+        ("leak_base64", "image/jpeg", "claim/debug", ("base64",)),
+        ("leak_split", "image/png", "claim/debug", ()),
+    ],
+)
+def test_each_leak_is_found_with_site_round_message_and_offset(
+    leaking: tuple[RunRecord, Document], attack: str, rule: str, path: str, via: tuple[str, ...]
+) -> None:
+    site = f"site-{1 + LEAKS.index(attack)}"
+    found = [
+        each
+        for each in leaking[1].examination.findings
+        if (each.place.site, each.rule, each.place.path, each.via) == (site, rule, path, via)
+    ]
+    assert found, [each for each in leaking[1].examination.findings if each.place.site == site]
+    assert all(_named(each) for each in found)
+    if attack == "leak_base64":
+        assert {each.place.offset for each in found} <= {0, 1}
+    elif attack != "leak_jpeg":
+        assert found[0].place.offset == 0
+
+
+def _named(finding: Finding) -> bool:
+    place = finding.place
+    return place.round in ("1", "2") and len(place.message) == 64 and place.direction == "to-coordinator"
+
+
+def test_the_same_leaks_are_no_fault_of_the_models_guard(leaking: tuple[RunRecord, Document]) -> None:
+    record, _ = leaking
+    assert record.status() == "succeeded"
