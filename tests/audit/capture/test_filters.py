@@ -88,6 +88,7 @@ OURS, OTHERS = TCP(sport=5000, dport=443), TCP(sport=5000, dport=444)
         (IPv6() / IPv6ExtHdrFragment(offset=9, nh=6) / Raw(b"later"), True),
         (IPv6() / IPv6ExtHdrFragment(nh=60) / IPv6ExtHdrDestOpt(), True),
         (IPv6() / IPv6ExtHdrFragment(nh=17) / UDP(dport=443), False),
+        (IPv6() / IPv6ExtHdrHopByHop(nh=58) / Raw(bytes(8)), False),
         (ARP(), False),
         (Dot1Q(vlan=7) / IP() / OTHERS, True),
         (Dot1Q(type=0x8100) / Dot1Q() / IP() / OTHERS, True),

@@ -46,7 +46,7 @@ def serve(host: str) -> socket.socket:
 def send(server: socket.socket, size: int) -> None:
     """Send `size` bytes to `server` and wait until they have arrived there."""
     host, port = server.getsockname()[:2]
-    received = threading.Thread(target=receive, args=(server,))
+    received = threading.Thread(target=receive, args=(server,), daemon=True)
     received.start()
     with socket.create_connection((host, port)) as client:
         client.sendall(bytes(size))
@@ -110,9 +110,10 @@ def namespace(name: str) -> Iterator[str]:
 
 
 def send_from(name: str, host: str, port: int, size: int) -> subprocess.Popen[bytes]:
-    """A process in the namespace that sends `size` bytes to `host`."""
+    """A process in the namespace that sends `size` bytes to `host`; an empty name is our own namespace."""
     code = f"import socket; c = socket.create_connection(({host!r}, {port})); c.sendall(bytes({size})); c.close()"
-    return subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-I", "-c", code])
+    inside = ["ip", "netns", "exec", name] if name else []
+    return subprocess.Popen([*inside, sys.executable, "-I", "-c", code])
 
 
 def _ip(*arguments: str) -> None:
