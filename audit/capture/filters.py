@@ -1,9 +1,9 @@
 """The kernel's own packet filter, written by hand: TCP of given ports, over IPv4 and IPv6.
 
 Unwanted packets are refused before they take room in the ring. The filter decides for the audit what exists, so it
-keeps whatever it cannot judge: later fragments (they carry no ports), what follows IPv6 extension headers, and frames with a VLAN
-tag. What it refuses for good is another protocol, or TCP between other ports; tunnels (IP in IP, ESP) count as another
-protocol. Classic BPF (McCanne and Jacobson, USENIX 1993) as Linux has it in `linux/filter.h`; no libpcap is needed.
+keeps whatever it cannot judge: later fragments (they carry no ports), what follows IPv6 extension headers, and frames
+with a VLAN tag. What it refuses for good is another protocol, or TCP between other ports; tunnels (IP in IP, ESP) count
+as another protocol. Classic BPF (McCanne and Jacobson, USENIX 1993) as in `linux/filter.h`; no libpcap is needed.
 """
 
 from __future__ import annotations

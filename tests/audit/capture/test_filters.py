@@ -102,11 +102,11 @@ def test_tcp_of_the_ports_and_what_cannot_be_judged_is_kept(packet: Packet, want
 @given(st.integers(0, 65535), st.integers(0, 65535), st.sets(st.integers(1, 65535), min_size=1, max_size=64))
 def test_any_set_of_ports_is_told_from_all_others(source: int, destination: int, ports: set[int]) -> None:
     programme = tcp_filter(ports)
-    for source, destination in ((source, destination), (min(ports), destination), (source, max(ports))):
+    for client, server in ((source, destination), (min(ports), destination), (source, max(ports))):
         for ip in (IP(src="10.0.0.1", dst="10.0.0.2"), IPv6(src="::1", dst="::2")):
             ethernet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
-            frame = bytes(ethernet / ip / TCP(sport=source, dport=destination))
-            assert bool(kept(programme, frame)) is bool({source, destination} & ports)
+            frame = bytes(ethernet / ip / TCP(sport=client, dport=server))
+            assert bool(kept(programme, frame)) is bool({client, server} & ports)
 
 
 @given(st.binary(max_size=80))
