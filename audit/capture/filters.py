@@ -1,9 +1,9 @@
 """The kernel's own packet filter, written by hand: TCP of given ports, over IPv4 and IPv6.
 
 Unwanted packets are refused before they take room in the ring. The filter decides for the audit what exists, so it
-keeps whatever it cannot judge: later fragments (they carry no ports), IPv6 extension headers, and frames with a VLAN
-tag. What it refuses for good is another protocol, or TCP between other ports; tunnels (IP in IP, ESP) count as another
-protocol. Classic BPF (McCanne and Jacobson, USENIX 1993) as Linux has it in `linux/filter.h`; no libpcap is needed.
+keeps whatever it cannot judge: later fragments (they carry no ports), what follows IPv6 extension headers, and frames
+with a VLAN tag. What it refuses for good is another protocol, or TCP between other ports; tunnels (IP in IP, ESP) count
+as another protocol. Classic BPF (McCanne and Jacobson, USENIX 1993) as in `linux/filter.h`; no libpcap is needed.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _ETHERTYPE, _IP = 12, 14
 _IPV4_FRAGMENT, _IPV4_PROTOCOL = _IP + 6, _IP + 9
 _IPV6_NEXT, _IPV6_LENGTH = _IP + 6, 40
 
-_TCP, _IPV6_FRAGMENT = 6, 44
+_TCP, _UDP, _ICMPV6 = 6, 17, 58
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _VLAN = (0x8100, 0x88A8)
-# Hop-by-hop, routing, authentication, destination, mobility, HIP, shim6, and two for experiments (IANA).
-_IPV6_EXTENSIONS = (0, 43, 51, 60, 135, 139, 140, 253, 254)
+# Hop-by-hop, routing, fragment, authentication, destination, mobility, HIP, shim6, and two for experiments (IANA).
+_IPV6_EXTENSIONS = (0, 43, 44, 51, 60, 135, 139, 140, 253, 254)
 
 
 class Instruction(NamedTuple):
@@ -75,10 +75,11 @@ def tcp_filter(ports: Collection[int]) -> tuple[Instruction, ...]:
             *_any_of(_VLAN, otherwise="refuse"),
             _Line(_LOAD_BYTE, _IPV6_NEXT, label="ipv6"),
             _Line(_JUMP_EQUAL, _TCP, "ipv6 ports"),
-            _Line(_JUMP_EQUAL, _IPV6_FRAGMENT, no="extension"),
-            _Line(_LOAD_BYTE, _IP + _IPV6_LENGTH),  # what the fragment header says was fragmented
-            _Line(_JUMP_EQUAL, _TCP, "keep"),
-            *_any_of(_IPV6_EXTENSIONS, otherwise="refuse", label="extension"),
+            *_any_of(_IPV6_EXTENSIONS, found="extension", otherwise="refuse"),
+            # An extension begins with the number of what follows it. Neighbour discovery ends here; more is not judged.
+            _Line(_LOAD_BYTE, _IP + _IPV6_LENGTH, label="extension"),
+            _Line(_JUMP_EQUAL, _UDP, "refuse"),
+            _Line(_JUMP_EQUAL, _ICMPV6, "refuse", "keep"),
             _Line(_INDEX, _IPV6_LENGTH, label="ipv6 ports"),
             _Line(_JUMP, yes="ports"),
             _Line(_LOAD_BYTE, _IPV4_PROTOCOL, label="ipv4"),
@@ -104,12 +105,10 @@ def attach(packet_socket: socket.socket, programme: Collection[Instruction]) -> 
     packet_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
 
 
-def _any_of(values: Collection[int], *, otherwise: str = "", label: str = "") -> list[_Line]:
-    """Keep the packet if the accumulator is one of `values`; if not, go on at `otherwise`."""
-    lines = [_Line(_JUMP_EQUAL, value, "keep") for value in values]
-    lines[-1] = lines[-1]._replace(no=otherwise)
-    lines[0] = lines[0]._replace(label=label)
-    return lines
+def _any_of(values: Collection[int], *, found: str = "keep", otherwise: str = "") -> list[_Line]:
+    """Go on at `found` if the accumulator is one of `values`, at `otherwise` if not."""
+    lines = [_Line(_JUMP_EQUAL, value, found) for value in values]
+    return [*lines[:-1], lines[-1]._replace(no=otherwise)]
 
 
 def _assemble(lines: list[_Line]) -> tuple[Instruction, ...]:

@@ -88,6 +88,7 @@ OURS, OTHERS = TCP(sport=5000, dport=443), TCP(sport=5000, dport=444)
         (IPv6() / IPv6ExtHdrFragment(offset=9, nh=6) / Raw(b"later"), True),
         (IPv6() / IPv6ExtHdrFragment(nh=60) / IPv6ExtHdrDestOpt(), True),
         (IPv6() / IPv6ExtHdrFragment(nh=17) / UDP(dport=443), False),
+        (IPv6() / IPv6ExtHdrHopByHop(nh=58) / Raw(bytes(8)), False),
         (ARP(), False),
         (Dot1Q(vlan=7) / IP() / OTHERS, True),
         (Dot1Q(type=0x8100) / Dot1Q() / IP() / OTHERS, True),
@@ -101,11 +102,11 @@ def test_tcp_of_the_ports_and_what_cannot_be_judged_is_kept(packet: Packet, want
 @given(st.integers(0, 65535), st.integers(0, 65535), st.sets(st.integers(1, 65535), min_size=1, max_size=64))
 def test_any_set_of_ports_is_told_from_all_others(source: int, destination: int, ports: set[int]) -> None:
     programme = tcp_filter(ports)
-    for source, destination in ((source, destination), (min(ports), destination), (source, max(ports))):
+    for client, server in ((source, destination), (min(ports), destination), (source, max(ports))):
         for ip in (IP(src="10.0.0.1", dst="10.0.0.2"), IPv6(src="::1", dst="::2")):
             ethernet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
-            frame = bytes(ethernet / ip / TCP(sport=source, dport=destination))
-            assert bool(kept(programme, frame)) is bool({source, destination} & ports)
+            frame = bytes(ethernet / ip / TCP(sport=client, dport=server))
+            assert bool(kept(programme, frame)) is bool({client, server} & ports)
 
 
 @given(st.binary(max_size=80))

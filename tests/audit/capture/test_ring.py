@@ -23,6 +23,10 @@ from audit.capture.pcap import read_packets
 from audit.capture.ring import RING_BYTES, Capture, CaptureUnavailable, Recording
 from tests.audit.capture.traffic import (
     ENVIRONMENT,
+    FAR_V4,
+    NAMESPACE,
+    NEAR_V4,
+    NEAR_V6,
     namespace,
     need_capture,
     need_namespaces,
@@ -59,14 +63,14 @@ def test_a_burst_of_100_mib_on_loopback_is_captured_without_a_drop_and_once(tmp_
     assert capture.account.bytes < BURST * 1.1, "each packet of the loopback interface is there once"
 
 
-@pytest.mark.parametrize(("here", "mtu"), [("10.99.7.1", 65_535), ("fd99:7::1", 1500)])
+@pytest.mark.parametrize(("here", "mtu"), [(NEAR_V4, 65_535), (NEAR_V6, 1500)])
 def test_a_burst_of_100_mib_over_a_veth_pair_is_captured_without_a_drop(tmp_path: Path, here: str, mtu: int) -> None:
     need_namespaces()
     path = tmp_path / "wire.pcap"
-    with namespace("sflcap") as near, serve(here) as server:
+    with namespace() as near, serve(here) as server:
         subprocess.run(["ip", "link", "set", near, "mtu", str(mtu)], check=True)
         port = server.getsockname()[1]
-        with Capture(near, port, path) as capture, send_from("sflcap", here, port, BURST):
+        with Capture(near, port, path) as capture, send_from(NAMESPACE, here, port, BURST):
             assert receive(server) == BURST
     assert clean(capture.account, path)
     assert payload(path, port) == BURST
@@ -75,34 +79,39 @@ def test_a_burst_of_100_mib_over_a_veth_pair_is_captured_without_a_drop(tmp_path
 def test_a_bridge_and_the_loopback_interface_go_into_one_file(tmp_path: Path) -> None:
     need_namespaces()
     path = tmp_path / "wire.pcap"
-    with namespace("sflcap") as near, serve("10.99.7.1") as server:
+    with namespace() as near, serve(NEAR_V4) as server:
+        bridge = f"{NAMESPACE}br"
         try:
             for command in (
-                "link add sflbr0 type bridge",
+                f"link add {bridge} type bridge",
                 f"addr flush dev {near}",
-                f"link set {near} master sflbr0",
-                "addr add 10.99.7.1/24 dev sflbr0",
-                "link set sflbr0 up",
+                f"link set {near} master {bridge}",
+                f"addr add {NEAR_V4}/24 dev {bridge}",
+                f"link set {bridge} up",
             ):
                 subprocess.run(["ip", *command.split()], check=True)
             port = server.getsockname()[1]
-            with Capture("sflbr0,lo", port, path, **SMALL) as capture:
-                with send_from("sflcap", "10.99.7.1", port, 3_000_000):
+            with Capture(f"{bridge},lo", port, path, **SMALL) as capture:
+                with send_from(NAMESPACE, NEAR_V4, port, 3_000_000):
                     assert receive(server) == 3_000_000
-                send(server, 2_000_000)  # to our own address: over loopback, not over the bridge
+                with send_from("", NEAR_V4, port, 2_000_000):  # to our own address: over loopback
+                    assert receive(server) == 2_000_000
         finally:
-            subprocess.run(["ip", "link", "del", "sflbr0"], check=True)
+            subprocess.run(["ip", "link", "del", bridge], check=True)
     assert clean(capture.account, path)
     assert payload(path, port) == 3_000_000
     sources = {bytes(each.data[26:30]) for each in read_packets(path)}
-    assert sources == {bytes([10, 99, 7, 1]), bytes([10, 99, 7, 2])}
+    assert sources == {socket.inet_aton(NEAR_V4), socket.inet_aton(FAR_V4)}
 
 
 def test_other_ports_are_not_captured(tmp_path: Path) -> None:
     need_capture()
-    with serve("127.0.0.1") as ours, serve("127.0.0.1") as other:
-        with Capture("lo", ours.getsockname()[1], tmp_path / "a", **SMALL) as capture:
-            send(other, 1000)
+    with (
+        serve("127.0.0.1") as ours,
+        serve("127.0.0.1") as other,
+        Capture("lo", ours.getsockname()[1], tmp_path / "a", **SMALL) as capture,
+    ):
+        send(other, 1000)
     assert capture.account.packets == 0 and clean(capture.account, tmp_path / "a")
 
 
@@ -123,9 +132,12 @@ def test_what_finds_no_room_is_counted_as_a_drop_and_is_a_blind_spot(tmp_path: P
 
 def test_a_fragment_is_kept_and_is_a_blind_spot(tmp_path: Path) -> None:
     need_capture()
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        with Capture("lo", 9092, tmp_path / "wire.pcap", **SMALL) as capture:
-            raw.sendto(bytes(IP(src="127.0.0.1", dst="127.0.0.1", frag=3, proto=6) / Raw(b"later")), ("127.0.0.1", 0))
+    fragment = bytes(IP(src="127.0.0.1", dst="127.0.0.1", frag=3, proto=6) / Raw(b"later"))
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw,
+        Capture("lo", 9092, tmp_path / "wire.pcap", **SMALL) as capture,
+    ):
+        raw.sendto(fragment, ("127.0.0.1", 0))
     assert capture.account.fragments == 1
     assert [each.rule for each in capture.account.blind_spots()] == ["capture/fragment"]
 
@@ -147,9 +159,8 @@ def test_a_disk_that_is_full_ends_in_an_account_with_the_reason(tmp_path: Path) 
 def test_a_capture_is_its_owners_only_and_overwrites_none(tmp_path: Path) -> None:
     need_capture()
     path = tmp_path / "wire.pcap"
-    with Capture("lo", 1, path, **SMALL) as capture:
-        with pytest.raises(RuntimeError, match="after its end"):
-            _ = capture.account
+    with Capture("lo", 1, path, **SMALL) as capture, pytest.raises(RuntimeError, match="after its end"):
+        _ = capture.account
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
         Capture("lo", 1, path, **SMALL)
@@ -172,14 +183,14 @@ def test_off_linux_nothing_can_be_captured(tmp_path: Path, monkeypatch: pytest.M
 def test_a_ring_that_the_kernel_does_not_give_is_a_reason(tmp_path: Path) -> None:
     need_capture()
     with pytest.raises(CaptureUnavailable, match="no ring of"):
-        Capture("lo", 1, tmp_path / "a", ring_bytes=1 << 50)
+        Capture("lo", 1, tmp_path / "a", ring_bytes=1 << 45)
 
 
 def test_without_privileges_the_reason_says_which(tmp_path: Path) -> None:
     # Takes CAP_NET_RAW (13) out of what a new programme may have (PR_CAPBSET_DROP, 24), and becomes one.
     drop = "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 13, 0, 0, 0); os.execv(sys.executable, sys.argv[1:])"
-    code = f"from pathlib import Path\nfrom audit.capture.ring import Capture\nCapture('lo', 1, Path({str(tmp_path / 'a')!r}))"
-    command = [sys.executable, "-c", drop, sys.executable, "-c", code]
+    code = "import pathlib, sys; from audit.capture.ring import Capture; Capture('lo', 1, pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", drop, sys.executable, "-c", code, str(tmp_path / "a")]
     ended = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     assert "CaptureUnavailable: packets can be captured by root or with CAP_NET_RAW only" in ended.stderr
 

@@ -18,6 +18,12 @@ from audit.capture.account import CaptureUnavailable
 from audit.capture.packet_socket import BLOCK_BYTES, PacketRing
 from audit.capture.pcap import read_packets
 
+# Of our end of the pair and of the other; two runs of these tests do not meet.
+_NET = os.getpid() % 250
+NAMESPACE = f"sfl{_NET}"
+NEAR_V4, FAR_V4 = f"10.99.{_NET}.1", f"10.99.{_NET}.2"
+NEAR_V6, FAR_V6 = f"fd99:{_NET:x}::1", f"fd99:{_NET:x}::2"
+
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -46,7 +52,7 @@ def serve(host: str) -> socket.socket:
 def send(server: socket.socket, size: int) -> None:
     """Send `size` bytes to `server` and wait until they have arrived there."""
     host, port = server.getsockname()[:2]
-    received = threading.Thread(target=receive, args=(server,))
+    received = threading.Thread(target=receive, args=(server,), daemon=True)
     received.start()
     with socket.create_connection((host, port)) as client:
         client.sendall(bytes(size))
@@ -94,25 +100,26 @@ def _covered(pieces: list[tuple[int, int]]) -> int:
 
 
 @contextmanager
-def namespace(name: str) -> Iterator[str]:
-    """A network namespace, with a veth pair to it: 10.99.7.1 and fd99:7::1 here, .2 and ::2 there. Yields our end."""
-    near, far = f"{name}0", f"{name}1"
+def namespace() -> Iterator[str]:
+    """A network namespace, and a veth pair with one end in it; yields the name of our end."""
+    name, near, far = NAMESPACE, f"{NAMESPACE}v0", f"{NAMESPACE}v1"
     with ExitStack() as cleanup:
         _ip("netns", "add", name)
         cleanup.callback(_ip, "netns", "del", name)
         _ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", name)
-        for prefix, device, number in (((), near, 1), (("-n", name), far, 2)):
-            _ip(*prefix, "addr", "add", f"10.99.7.{number}/24", "dev", device)
-            _ip(*prefix, "addr", "add", f"fd99:7::{number}/64", "dev", device, "nodad")
+        for prefix, device, v4, v6 in (((), near, NEAR_V4, NEAR_V6), (("-n", name), far, FAR_V4, FAR_V6)):
+            _ip(*prefix, "addr", "add", f"{v4}/24", "dev", device)
+            _ip(*prefix, "addr", "add", f"{v6}/64", "dev", device, "nodad")
             _ip(*prefix, "link", "set", device, "up")
         _ip("-n", name, "link", "set", "lo", "up")
         yield near
 
 
 def send_from(name: str, host: str, port: int, size: int) -> subprocess.Popen[bytes]:
-    """A process in the namespace that sends `size` bytes to `host`."""
+    """A process in the namespace that sends `size` bytes to `host`; an empty name is our own namespace."""
     code = f"import socket; c = socket.create_connection(({host!r}, {port})); c.sendall(bytes({size})); c.close()"
-    return subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-I", "-c", code])
+    inside = ["ip", "netns", "exec", name] if name else []
+    return subprocess.Popen([*inside, sys.executable, "-I", "-c", code])
 
 
 def _ip(*arguments: str) -> None:
