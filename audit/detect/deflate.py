@@ -52,7 +52,8 @@ def _with_complete_code(data: bytes, at: npt.NDArray[np.int64]) -> npt.NDArray[n
     for index in range(19):
         length = (lengths >> np.uint64(3 * index) & np.uint64(7)).astype(np.int64)
         total += np.where((length > 0) & (index < used), 128 >> length, 0)
-    return at[total == 128]
+    complete: npt.NDArray[np.int64] = at[total == 128]
+    return complete
 
 
 def _words(data: bytes, at: npt.NDArray[np.int64], kind: str) -> npt.NDArray[np.unsignedinteger]:

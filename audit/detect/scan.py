@@ -283,7 +283,9 @@ class _Layer:
             at = text.end(buffer, seen)
             self._feed_run(text, memoryview(buffer)[seen:at], goes_on=at == len(buffer))
         for first, end in runs(text, buffer, at):
-            branches = [self._branch(text.decoder(phase), text.name, self._base + first) for phase in range(text.phases)]
+            branches = [
+                self._branch(text.decoder(phase), text.name, self._base + first) for phase in range(text.phases)
+            ]
             self._runs[text.name] = [branch for branch in branches if branch is not None]
             self._feed_run(text, memoryview(buffer)[first:end], goes_on=end == len(buffer))
         self._text_from[text.name] = self._base + max(at, short_run(text, buffer))

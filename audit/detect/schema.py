@@ -1,325 +1,243 @@
-"""What may cross the wire, declared by a run; everything else is a finding.
+"""The allow-list: what a run declares that its wire may carry; everything else is a finding.
 
-A search for pictures can be fooled; a list of what is allowed cannot be surprised. The run says which routes, headers,
-messages and values there are, of what type, size and range each is. A field that nobody declared, a text that is too
-long, an array of another shape is a finding although nobody knows what it means. Together with the byte ledger (every
-byte belongs to a declared thing) this is the proof that nothing else was sent.
+Signatures find what somebody thought of; a declaration finds the rest at no false alarm: a novel header, a key that
+no record has, a text with room for a picture, an array too many or of another type. Together with the byte ledger
+(audit/decode), by which every byte is inside some declared thing, it bounds what a site can send by accident or
+naively. It does not bound what a malicious site hides inside the numbers of a declared array.
 
-What it does not do: tell whether an allowed value means what it says. A float32 update of the right shape can carry
-other numbers; `pixels`, `fingerprints` and the searches look at those.
+Findings name the place and the fault, never the value; a name that the sender chose is shown in 60 characters at most.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from audit.decode.conversation import Exchange, WireMessage, WireObject
+from audit.detect.fields import Field, TextField, field_from_mapping
 from audit.findings import Finding, Place
 
-__all__ = [
-    "Array",
-    "Blob",
-    "Flag",
-    "MessageRule",
-    "Number",
-    "Numbers",
-    "Rule",
-    "Schema",
-    "Text",
-    "Texts",
-    "general_path",
-]
+__all__ = ["MessageSpec", "Route", "Schema"]
 
-_INDEX = re.compile(r"/\d+(?=/|$)")
+_SHOWN = 60
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text of at most `longest` characters that is, as a whole, of the pattern."""
+class Route:
+    """One HTTP route. Header names are written in lower case; body sizes in bytes."""
 
-    longest: int
-    pattern: str = r"[ -~]*"
+    method: str
+    path: str
+    max_request: int
+    max_response: int
+    request_headers: Mapping[str, TextField]
+    response_headers: Mapping[str, TextField]
+    statuses: tuple[int, ...] = (200,)
 
-
-@dataclass(frozen=True)
-class Blob:
-    """Between `shortest` and `longest` bytes: keys and signatures."""
-
-    shortest: int
-    longest: int
-
-
-@dataclass(frozen=True)
-class Number:
-    """One number, whole or not, from `low` to `high`, both included; NaN and infinities only if `any_float`."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    whole: bool = False
-    any_float: bool = False
+    def __post_init__(self) -> None:
+        for name in ("request_headers", "response_headers"):
+            headers = getattr(self, name)
+            if any(each != each.lower() for each in headers):
+                raise ValueError("header names are declared in lower case")
+            object.__setattr__(self, name, MappingProxyType(dict(headers)))
+        object.__setattr__(self, "statuses", tuple(self.statuses))
 
 
 @dataclass(frozen=True)
-class Flag:
-    """True or false."""
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """At most `most` numbers in a list, each from `low` to `high`."""
-
-    most: int
-    low: float = -math.inf
-    high: float = math.inf
-
-
-@dataclass(frozen=True)
-class Texts:
-    """At most `most` texts in a list."""
-
-    most: int
-    each: Text = Text(64, "[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Array:
-    """An array of exactly this type and shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-Rule = Text | Blob | Number | Flag | Numbers | Texts | Array
-
-
-@dataclass(frozen=True)
-class MessageRule:
-    """One kind of message in one direction: its values by path, "*" standing for an index. `kind`: type or route."""
+class MessageSpec:
+    """One kind of Flower message in one direction: its values by path, its metadata, and the longest error text."""
 
     kind: str
-    values: Mapping[str, Rule]
-    direction: str = ""  # "": either
+    direction: str  # "to-coordinator" or "to-site"
+    fields: Mapping[str, Field]
+    metadata: Mapping[str, TextField]
+    error: TextField = field(default_factory=lambda: TextField(0))
+
+    def __post_init__(self) -> None:
+        for name in ("fields", "metadata"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
 
 @dataclass(frozen=True)
 class Schema:
-    """All that a run declares. Headers by lower-case name; `objects`: kinds of content-addressed objects."""
+    """All that may cross the wire in one run. `objects`: kinds of content-addressed objects, and their longest body."""
 
-    messages: tuple[MessageRule, ...]
-    request_headers: Mapping[str, Text]
-    response_headers: Mapping[str, Text]
-    objects: tuple[str, ...]
-    statuses: tuple[int, ...] = (200,)
-    refusals: tuple[int, ...] = ()  # statuses whose body is a short text, `response`
-    errors: Text = field(default_factory=lambda: Text(0))  # the text of a message that is an error
+    routes: tuple[Route, ...]
+    messages: tuple[MessageSpec, ...]
+    objects: Mapping[str, int]
 
-    def to_mapping(self) -> dict[str, Any]:
-        """Plain values for a report; each rule names its type."""
-        plain = asdict(self)
-        plain["messages"] = [
-            {**asdict(each), "values": {path: _spelled(rule) for path, rule in each.values.items()}}
-            for each in self.messages
+    def __post_init__(self) -> None:
+        for name, keys in (
+            ("routes", [(each.method, each.path) for each in self.routes]),
+            ("messages", [(each.kind, each.direction) for each in self.messages]),
+        ):
+            if len(set(keys)) != len(keys):
+                raise ValueError(f"two {name} under one name")
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "objects", MappingProxyType(dict(self.objects)))
+
+    def check_exchange(self, exchange: Exchange, place: Place | None = None) -> list[Finding]:
+        """Route, status, headers and sizes of one HTTP exchange. `place`: what is known beside session and offset."""
+        place = replace(place or Place(), session=exchange.session, message=_shown(exchange.route), unit="stream")
+        asked = replace(place, direction="to-coordinator", offset=exchange.request_at)
+        answered = replace(place, direction="to-site", offset=exchange.response_at)
+        route = next((r for r in self.routes if (r.method, r.path) == (exchange.method, exchange.route)), None)
+        if route is None:
+            named = f"{_shown(exchange.method)} {_shown(exchange.route)} is no declared route"
+            return [_finding("schema/route", named, asked, exchange.request)]
+        found = [
+            *_header_faults(exchange.request_headers, route.request_headers, asked),
+            *_header_faults(exchange.response_headers, route.response_headers, answered),
         ]
-        return plain
-
-    @classmethod
-    def from_mapping(cls, plain: Mapping[str, Any]) -> Schema:
-        """The reverse of `to_mapping`; raises ValueError, TypeError or KeyError for anything else."""
-        messages = tuple(
-            MessageRule(
-                kind=each["kind"],
-                direction=each["direction"],
-                values={path: _rule(rule) for path, rule in each["values"].items()},
-            )
-            for each in plain["messages"]
-        )
-        headers = {
-            side: {name: Text(**text) for name, text in plain[side].items()}
-            for side in ("request_headers", "response_headers")
-        }
-        return cls(
-            messages=messages,
-            objects=tuple(plain["objects"]),
-            statuses=tuple(plain["statuses"]),
-            refusals=tuple(plain["refusals"]),
-            errors=Text(**plain["errors"]),
-            **headers,
-        )
-
-    def check_exchange(self, exchange: Exchange) -> list[Finding]:
-        """Route, method, status and headers; what the bodies hold is checked message by message."""
-        asked = Place(
-            session=exchange.session,
-            site=exchange.site,
-            direction="to-coordinator",
-            message=exchange.route,
-            unit="stream",
-            offset=exchange.request_at,
-        )
-        answered = replace(asked, direction="to-site", offset=exchange.response_at)
-        findings = []
-        if exchange.method != "POST" or not any(rule.kind == exchange.route for rule in self.messages):
-            findings.append(_finding("schema/route", f"{exchange.method} {exchange.route} is not declared", asked))
-        if exchange.status not in (*self.statuses, *self.refusals):
-            findings.append(_finding("schema/status", f"an answer with status {exchange.status}", answered))
-        findings += _headers(exchange.request_headers, self.request_headers, asked)
-        findings += _headers(exchange.response_headers, self.response_headers, answered)
-        return findings
-
-    def check_object(self, object_: WireObject) -> list[Finding]:
-        """Its kind."""
-        if object_.kind in self.objects:
-            return []
-        return [_finding("schema/object", f"an object of kind {object_.kind[:40]!r} is not declared", object_.place)]
+        if exchange.status not in route.statuses:
+            found.append(_finding("schema/status", f"status {exchange.status} is not declared", answered))
+        for body, limit, where in (
+            (exchange.request, route.max_request, asked),
+            (exchange.response, route.max_response, answered),
+        ):
+            if len(body) > limit:
+                found.append(_finding("schema/body", f"the body has {len(body)} bytes, over {limit}", where, body))
+        return found
 
     def check_message(self, message: WireMessage) -> list[Finding]:
-        """Every value against its rule. A refused request answers with one short text instead of its fields."""
-        rule = self._rule_of(message)
-        if rule is None:
-            said = f"a message of kind {message.kind[:40]!r} {message.place.direction} is not declared"
-            return [_finding("schema/message", said, message.place)]
-        findings = []
-        if message.error and (fault := _fault(message.error, self.errors)):
-            findings.append(_finding("schema/value", f"the error's text: {fault}", message.place, message.error))
-        refused = message.metadata.get("status", "200") in map(str, self.refusals)
+        """Kind, metadata and every value of one Flower message; `message.place.direction` tells which spec holds."""
+        place = replace(message.place, message=message.place.message or message.id)
+        key = (message.kind, place.direction)
+        spec = next((each for each in self.messages if (each.kind, each.direction) == key), None)
+        if spec is None:
+            return [
+                _finding("schema/message", f"{_shown(message.kind)} {place.direction} is no declared message", place)
+            ]
+        found = []
+        for name, text in message.metadata.items():
+            if name not in spec.metadata:
+                found.append(_finding("schema/metadata", f"metadata {_shown(name)} is not declared", place, text))
+            elif fault := spec.metadata[name].fault(text):
+                found.append(_finding("schema/metadata", f"metadata {name} {fault}", place, text))
+        if message.error and (fault := spec.error.fault(message.error)):
+            found.append(_finding("schema/error", f"the error text {fault}", place, message.error))
+        counts = Counter(leaf.path for leaf in message.leaves)
         for leaf in message.leaves:
-            if leaf.path == "error/reason":
-                continue  # it is part of `error`
-            path = general_path(leaf.path)
-            wanted = self.errors if refused and path == "response" else rule.values.get(path)
-            if wanted is None:
-                findings.append(_finding("schema/key", f"{path[:80]!r} is not declared", leaf.place, leaf.value))
-            elif fault := _fault(leaf.value, wanted):
-                findings.append(_finding("schema/value", f"{path}: {fault}", leaf.place, leaf.value))
-        return findings
+            where = leaf.place if leaf.place != Place() else replace(place, path=_shown(leaf.path))
+            if leaf.path not in spec.fields:
+                found.append(_finding("schema/field", f"{_shown(leaf.path)} is not declared", where, leaf.value))
+            elif counts[leaf.path] > 1:
+                found.append(_finding("schema/field", f"{leaf.path} stands in the message twice", where, leaf.value))
+            elif fault := spec.fields[leaf.path].fault(leaf.value):
+                found.append(_finding("schema/value", f"{leaf.path} {fault}", where, leaf.value))
+        return found
 
-    def _rule_of(self, message: WireMessage) -> MessageRule | None:
-        fitting = (
-            each
-            for each in self.messages
-            if each.kind == message.kind and each.direction in ("", message.place.direction)
+    def check_object(self, thing: WireObject) -> list[Finding]:
+        """Kind and size of one content-addressed object."""
+        if thing.kind not in self.objects:
+            return [_finding("schema/object", f"{_shown(thing.kind)} is no declared object", thing.place, thing.body)]
+        limit = self.objects[thing.kind]
+        if len(thing.body) > limit:
+            fault = f"{thing.kind} has {len(thing.body)} bytes, over {limit}"
+            return [_finding("schema/object", fault, thing.place, thing.body)]
+        return []
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, for the report."""
+        return {
+            "routes": [
+                {
+                    "method": each.method,
+                    "path": each.path,
+                    "statuses": list(each.statuses),
+                    "max_request": each.max_request,
+                    "max_response": each.max_response,
+                    "request_headers": _plain(each.request_headers),
+                    "response_headers": _plain(each.response_headers),
+                }
+                for each in self.routes
+            ],
+            "messages": [
+                {
+                    "kind": each.kind,
+                    "direction": each.direction,
+                    "fields": _plain(each.fields),
+                    "metadata": _plain(each.metadata),
+                    "error": each.error.to_mapping(),
+                }
+                for each in self.messages
+            ],
+            "objects": dict(self.objects),
+        }
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Schema:
+        """The schema that `to_mapping` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none.
+        """
+        routes = tuple(
+            Route(
+                method=each["method"],
+                path=each["path"],
+                statuses=tuple(each["statuses"]),
+                max_request=each["max_request"],
+                max_response=each["max_response"],
+                request_headers=_texts(each["request_headers"]),
+                response_headers=_texts(each["response_headers"]),
+            )
+            for each in mapping["routes"]
         )
-        return next(fitting, None)
+        messages = tuple(
+            MessageSpec(
+                kind=each["kind"],
+                direction=each["direction"],
+                fields={path: field_from_mapping(one) for path, one in each["fields"].items()},
+                metadata=_texts(each["metadata"]),
+                error=_text(each["error"]),
+            )
+            for each in mapping["messages"]
+        )
+        return cls(routes=routes, messages=messages, objects=mapping["objects"])
 
 
-def general_path(path: str) -> str:
-    """The path with "*" in place of each index, as "request/messages_list/*/metadata"."""
-    return _INDEX.sub("/*", path) if path.startswith(("request/", "response/")) else path
+def _header_faults(
+    headers: tuple[tuple[str, str], ...], declared: Mapping[str, TextField], place: Place
+) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for written, value in headers:
+        name = written.lower()
+        if name not in declared:
+            yield _finding("schema/header", f"header {_shown(name)} is not declared", place, value)
+        elif name in seen:
+            yield _finding("schema/header", f"header {name} stands there twice", place, value)
+        elif fault := declared[name].fault(value):
+            yield _finding("schema/header", f"header {name} {fault}", place, value)
+        seen.add(name)
 
 
-def _headers(given: Iterable[tuple[str, str]], declared: Mapping[str, Text], place: Place) -> list[Finding]:
-    findings, seen = [], set()
-    for name, value in given:
-        key = name.lower()
-        where = replace(place, path=f"headers/{key[:80]}")
-        if key not in declared:
-            findings.append(_finding("schema/header", f"header {key[:80]!r} is not declared", where, value))
-        elif key in seen:
-            findings.append(_finding("schema/header", f"header {key!r} comes twice", where, value))
-        elif fault := _fault(value, declared[key]):
-            findings.append(_finding("schema/header", f"header {key!r}: {fault}", where, value))
-        seen.add(key)
-    return findings
+def _finding(rule: str, message: str, place: Place, evidence: Any = b"") -> Finding:
+    if hasattr(evidence, "tobytes"):
+        evidence = evidence.tobytes()
+    octets = evidence if isinstance(evidence, bytes) else str(evidence).encode("utf-8", "surrogatepass")
+    return Finding(rule, message, place, len(octets), hashlib.sha256(octets).hexdigest() if octets else "")
 
 
-def _fault(value: Any, rule: Rule) -> str:
-    """What is wrong with a value; empty if nothing is."""
-    match rule:
-        case Text():
-            return _text_fault(value, rule)
-        case Blob():
-            if not isinstance(value, bytes):
-                return f"{type(value).__name__} in place of bytes"
-            fits = rule.shortest <= len(value) <= rule.longest
-            return "" if fits else f"{len(value)} bytes, {rule.shortest} to {rule.longest} are declared"
-        case Flag():
-            return "" if isinstance(value, bool) else f"{type(value).__name__} in place of true or false"
-        case Number():
-            return _number_fault(value, rule)
-        case Numbers(most, low, high):
-            if not isinstance(value, list) or len(value) > most:
-                return f"a list of at most {most} numbers is declared"
-            each = Number(low, high)
-            return next(filter(None, (_number_fault(number, each) for number in value)), "")
-        case Texts(most, each):
-            if not isinstance(value, list) or len(value) > most:
-                return f"a list of at most {most} texts is declared"
-            return next(filter(None, (_text_fault(text, each) for text in value)), "")
-        case Array(dtype, shape):
-            if not isinstance(value, np.ndarray):
-                return f"{type(value).__name__} in place of an array"
-            fits = value.dtype.str.lstrip("<|=") == dtype and value.shape == shape
-            return "" if fits else f"{value.dtype} {value.shape} in place of {dtype} {shape}"
+def _shown(name: str) -> str:
+    """A name that the sender chose, short and printable: a name can be a leak too."""
+    return ascii(name)[1:-1] if len(name) <= _SHOWN else ascii(name[:_SHOWN])[1:-1] + "..."
 
 
-def _text_fault(value: Any, rule: Text) -> str:
-    if isinstance(value, bytes):  # the body of a refusal
-        try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            return "bytes that are no text"
-    if not isinstance(value, str):
-        return f"{type(value).__name__} in place of a text"
-    if len(value) > rule.longest:
-        return f"{len(value)} characters, at most {rule.longest} are declared"
-    return "" if _pattern(rule.pattern).fullmatch(value) else f"a text that is not of the form {rule.pattern}"
+def _plain(fields: Mapping[str, Field] | Mapping[str, TextField]) -> dict[str, dict[str, Any]]:
+    return {name: each.to_mapping() for name, each in fields.items()}
 
 
-def _number_fault(value: Any, rule: Number) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{type(value).__name__} in place of a number"
-    if rule.whole and not isinstance(value, int):
-        return f"{value!r} in place of a whole number"
-    if not math.isfinite(value):
-        return "" if rule.any_float else f"{value!r} in place of a finite number"
-    return "" if rule.low <= value <= rule.high else f"{value:g} is not between {rule.low:g} and {rule.high:g}"
+def _texts(mapping: Mapping[str, Any]) -> dict[str, TextField]:
+    return {name: _text(each) for name, each in mapping.items()}
 
 
-@lru_cache(maxsize=256)
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
-
-
-def _finding(rule: str, message: str, place: Place, value: Any = None) -> Finding:
-    data = _bytes(value)
-    digest = hashlib.sha256(data).hexdigest() if data else ""
-    return Finding(rule=rule, message=message, place=place, length=len(data), evidence_sha256=digest)
-
-
-def _bytes(value: Any) -> bytes:
-    match value:
-        case None:
-            return b""
-        case bytes():
-            return value
-        case np.ndarray():
-            return value.tobytes()
-        case _:
-            return str(value).encode("utf-8", "surrogateescape")
-
-
-_TYPES: Mapping[str, Any] = {each.__name__: each for each in (Text, Blob, Number, Flag, Numbers, Texts, Array)}
-
-
-def _spelled(rule: Rule) -> dict[str, Any]:
-    """JSON has no infinity: a bound that is none is left out."""
-    kept = {key: value for key, value in asdict(rule).items() if value not in (math.inf, -math.inf)}
-    return {"type": type(rule).__name__, **kept}
-
-
-def _rule(spelled: Mapping[str, Any]) -> Rule:
-    given = {key: value for key, value in spelled.items() if key != "type"}
-    if "shape" in given:
-        given["shape"] = tuple(given["shape"])
-    if isinstance(given.get("each"), dict):
-        given["each"] = Text(**given["each"])
-    made: Rule = _TYPES[spelled["type"]](**given)
+def _text(mapping: Mapping[str, Any]) -> TextField:
+    made = field_from_mapping(mapping)
+    if not isinstance(made, TextField):
+        raise ValueError("headers, metadata and errors are texts")
     return made
