@@ -3,7 +3,7 @@
 Deflate without zlib's or gzip's header has no magic. But the head of a block with codes of its own describes a code
 for code lengths that has to be complete (Kraft's sum exactly 1), which one random offset in 300 satisfies; a stored
 block repeats its length inverted, one in 2^19. Both tests run over all offsets at once. A block with the fixed code
-begins with any byte in four, so such streams are tried in short values only; compressors write them for short inputs.
+begins with any byte in four; such streams, which compressors write for short inputs, are tried in short values only.
 The survivors are then inflated, and nearly all of them break off within the first few symbols.
 """
 
@@ -12,13 +12,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FIXED_LIMIT", "HEAD", "STREAM_LIMIT", "VALUE_LIMIT", "block_heads"]
+__all__ = ["FIXED_LIMIT", "HEAD", "INNER_FIXED_LIMIT", "STREAM_LIMIT", "VALUE_LIMIT", "block_heads"]
 
 # The limits of the audit: 10 MB/s is too slow for whole models. Headerless streams are found wherever they begin in a
-# value of up to 1 MiB, and in the first 64 KiB of longer ones; those of the fixed code in the first 4 KiB.
+# value of up to 1 MiB, in the first 64 KiB of longer ones; those of the fixed code in the first 4 KiB, and inside other
+# wrappers at the start alone, because text and garbage inflate too easily by it.
 VALUE_LIMIT = 1 << 20
 STREAM_LIMIT = 64 << 10
-FIXED_LIMIT = 4 << 10
+FIXED_LIMIT, INNER_FIXED_LIMIT = 4 << 10, 16
 HEAD = 10  # bytes that a head may need
 
 
@@ -51,7 +52,8 @@ def _with_complete_code(data: bytes, at: npt.NDArray[np.int64]) -> npt.NDArray[n
     for index in range(19):
         length = (lengths >> np.uint64(3 * index) & np.uint64(7)).astype(np.int64)
         total += np.where((length > 0) & (index < used), 128 >> length, 0)
-    return at[total == 128]
+    complete: npt.NDArray[np.int64] = at[total == 128]
+    return complete
 
 
 def _words(data: bytes, at: npt.NDArray[np.int64], kind: str) -> npt.NDArray[np.unsignedinteger]:

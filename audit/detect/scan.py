@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from audit.detect import deflate
 from audit.detect.formats import FORMATS, LOOKAHEAD, Format, Head, Match, Short, judge
 from audit.detect.prefilter import Prefilter, best_prefilter
-from audit.detect.texts import TEXTS, Text, runs, short_run
+from audit.detect.texts import TEXTS, Text, is_text, runs, short_run
 from audit.detect.wrappers import WRAPPERS, Decoder, Inflate, Opened, Wrapper
 from audit.findings import BlindSpot, Finding, Place
 
@@ -32,6 +32,8 @@ _BLOCK, _INNER_BLOCK = 1 << 20, 64 << 10
 _TAIL = 512  # bytes kept from block to block: more than any pattern stands behind its item's start
 _SLICE = 4 << 10
 _PROBE = 1 << 10  # bytes that a headerless stream has to decode without fault before it is followed
+_LETTERS = 16  # so many letters of base64 in a row are no deflate stream: 2^-32
+_PROVEN = 256  # and bytes that have to come out of them
 _MAX_OPEN = 64
 _MAX_FINDINGS = 1000
 _CREDIT, _CREDIT_A_BYTE, _TRIAL = 16 << 20, 8, 256
@@ -166,7 +168,8 @@ class _Layer:
         headerless_until: int = deflate.STREAM_LIMIT,
     ) -> None:
         self._account, self._via, self._origin = account, via, origin
-        self._block, self._headerless_until = block, headerless_until
+        # Garbage that happens to inflate would be searched for more of it without end: never deflate in bare deflate.
+        self._block, self._headerless_until = block, 0 if via[-1:] == ("deflate",) else headerless_until
         self._parts: list[bytes] = []  # of the block that is being filled
         self._filled = 0
         self._buffer = b""  # bytes that were seen and that something may still look back at
@@ -280,7 +283,9 @@ class _Layer:
             at = text.end(buffer, seen)
             self._feed_run(text, memoryview(buffer)[seen:at], goes_on=at == len(buffer))
         for first, end in runs(text, buffer, at):
-            branches = [self._branch(text.decoder(phase), text.name, self._base + first) for phase in range(text.phases)]
+            branches = [
+                self._branch(text.decoder(phase), text.name, self._base + first) for phase in range(text.phases)
+            ]
             self._runs[text.name] = [branch for branch in branches if branch is not None]
             self._feed_run(text, memoryview(buffer)[first:end], goes_on=end == len(buffer))
         self._text_from[text.name] = self._base + max(at, short_run(text, buffer))
@@ -299,13 +304,14 @@ class _Layer:
         if start >= stop:
             return
         self._headerless_from = self._base + stop
-        for at in deflate.block_heads(buffer, start, stop, fixed_until=deflate.FIXED_LIMIT - self._base).tolist():
+        fixed = deflate.INNER_FIXED_LIMIT if self._via else deflate.FIXED_LIMIT
+        for at in deflate.block_heads(buffer, start, stop, fixed_until=fixed - self._base).tolist():
             origin = self._origin if self._origin is not None else self._base + at
-            if self._base + at in self._bodies:
+            if self._base + at in self._bodies or is_text(buffer[at : at + _LETTERS]):
                 continue
             if not self._account.spend(_TRIAL, origin):
                 return
-            if next(Inflate().pieces(buffer[at : at + _PROBE]), None) is not None:
+            if sum(map(len, Inflate().pieces(buffer[at : at + _PROBE]))) >= _PROVEN:
                 self._unwrap(Opened(0, Inflate()), "deflate", self._base + at, buffer)
 
 

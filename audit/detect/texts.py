@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from audit.detect.wrappers import Decoder
 
-__all__ = ["MIN_RUN", "TEXTS", "Text", "runs", "short_run"]
+__all__ = ["MIN_RUN", "TEXTS", "Text", "is_text", "runs", "short_run"]
 
 MIN_RUN = 64
 _STRIDE = 8
@@ -81,6 +81,11 @@ class Text:
 
 
 TEXTS = (Text("base64", _BASE64, 4, _base64), Text("hex", _HEX, 2, _hex))
+
+
+def is_text(data: bytes) -> bool:
+    """Whether all bytes are letters of base64, which those of hex are too."""
+    return not data.translate(None, _BASE64 + _BREAKS)
 
 
 def runs(text: Text, data: bytes, start: int) -> Iterator[tuple[int, int]]:

@@ -22,7 +22,7 @@ from audit.detect.prefilter import Pattern
 
 __all__ = ["WRAPPERS", "Bzip2", "Decoder", "Inflate", "Opened", "Wrapper", "Xz", "Zstd"]
 
-_FIRST, _LARGEST = 64, 64 << 10
+_FIRST, _LARGEST, _PROBE = 64, 64 << 10, 256
 _ZSTD_SLICE = 256  # 64 blocks of 128 KiB at most come out of it
 _WINDOW = 128 << 20
 _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
@@ -167,7 +167,12 @@ def _zip(head: Head) -> Opened | None:
 
 
 def _zlib(head: Head) -> Opened | None:
+    # Two bytes are a header at one random offset in 4,096: most are turned away here, by what `Inflate` tries first.
     head.byte(2)
+    try:
+        zlib.decompressobj(-15).decompress(head.some(2, _PROBE), _FIRST)
+    except zlib.error:
+        return None
     return Opened(2, Inflate())
 
 

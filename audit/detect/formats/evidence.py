@@ -51,6 +51,10 @@ class Head:
         self.length = max(self.length, at + count)
         return bytes(self._data[first : first + count])
 
+    def some(self, at: int, count: int) -> bytes:
+        """At most `count` bytes: as many as there are."""
+        return bytes(self._data[self._start + at : min(self._start + at + count, self._stop)])
+
     def byte(self, at: int) -> int:
         """One byte."""
         return self.read(at, 1)[0]

@@ -2,7 +2,8 @@
 
 Evidence: SOI with the first marker's FF 24 bits; each further FF at the place that the length before it gives 8, a
 marker code 8 − log2(38); identifiers of APP segments up to 80; lengths of tables 8 or more; the frame's length = 8 + 3c
-and its precision 16. A chain that breaks off counts for what was confirmed of it. The shortest real chain, one table and a grey frame, has 68 bits: at most 2^-56 per offset.
+and its precision 16. A chain that breaks off counts for what was confirmed of it. The shortest real chain, one table
+and a grey frame, has 68 bits: at most 2^-56 per offset.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def _npy() -> bytes:
 def _zip() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("notes", b"nothing much " * 20)
+        archive.writestr("notes", noise(400, 5))
     return file.getvalue()
 
 
