@@ -97,7 +97,7 @@ def share_strip(parts: Mapping[str, int], unaccounted: int) -> Markup:
         width = max(1000 - at, 4.0)
         tip = element("title", None, f"unaccounted for: {size(unaccounted)}")
         shapes.append(_rect("closed", 1000 - width, 0, width, 26, tip))
-    text = ", ".join(f"{name} {100 * part / whole:.1f} %" for name, part in parts.items())
+    text = ", ".join(f"{name} {100 * part / whole:.1f} %" for name, part in parts.items()) or "no bytes"
     return element("svg", {"viewBox": "0 0 1000 26", "role": "img", "aria-label": text, "class": "strip"}, *shapes)
 
 

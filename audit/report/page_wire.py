@@ -15,7 +15,8 @@ from audit.report.words import clock, count, percent, place, short, size
 __all__ = ["control_parts", "finding_parts", "search_parts", "wire_parts"]
 
 _WAYS = {"to-coordinator": "sites → coordinator", "to-site": "coordinator → sites"}
-_FOLDED = 40  # findings of one rule from which on they are folded away
+_ARROWS = {"to-coordinator": "\N{NO-BREAK SPACE}→", "to-site": "\N{NO-BREAK SPACE}←"}
+_FOLDED = 20  # findings of one rule from which on they are folded away
 
 
 def wire_parts(seen: Examination) -> list[Markup]:
@@ -204,7 +205,7 @@ def _details(rule: str, members: Sequence[Finding]) -> Markup:
         where = joined(at.path or "–", _small(_offset(each)))
         rows.append(
             (
-                f"{at.site or 'unknown'} {'→' if at.direction == 'to-coordinator' else '←' if at.direction else ''}",
+                f"{at.site or 'unknown'}{_ARROWS.get(at.direction, '')}",
                 each.message, at.round or "–", _code(at.message or "–"), where, f"{each.length:,}",
                 " → ".join(each.via) or "plain", _code(short(each.evidence_sha256) or "–"),
             )

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def printed_pdf(document: Document) -> bytes:
         raise FileNotFoundError("no Chromium")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "report.html"), Path(folder, "report.pdf")
-        source.write_text(page(document), encoding="utf-8")
+        # Paper does not unfold.
+        source.write_text(page(document).replace("<details>", '<details open="">'), encoding="utf-8")
         # Chromium's sandbox refuses to run as root; the page holds no script and its policy lets nothing be fetched.
         rootless = [] if os.getuid() else ["--no-sandbox"]
         options = ["--headless", "--disable-gpu", "--disable-dev-shm-usage", "--no-pdf-header-footer", *rootless]
@@ -89,7 +91,7 @@ def plain_pdf(document: Document) -> bytes:
 
     paper = FPDF()
     paper.set_title(_latin(f"Audit of {document.run.title}"))
-    paper.set_creation_date(None)
+    paper.set_creation_date(datetime.fromisoformat(document.run.started))
     paper.add_page()
     for kind, text in _lines(document):
         bold, height = {"title": ("B", 18), "heading": ("B", 13), "line": ("", 9)}[kind]

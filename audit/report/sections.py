@@ -10,6 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 __all__ = [
@@ -59,6 +60,10 @@ class Run:
     topology: str  # "5 sites and a coordinator on one machine, deployment grid"
     sites: tuple[str, ...]
     rounds: int
+
+    def __post_init__(self) -> None:
+        if datetime.fromisoformat(self.started).tzinfo is None:
+            raise ValueError(f"the time {self.started!r} does not say that it is UTC")
 
 
 @dataclass(frozen=True)

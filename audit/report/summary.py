@@ -8,7 +8,7 @@ from audit.report.words import count, epsilon, percent, place, size, visible
 
 __all__ = ["summary_lines"]
 
-_SHOWN = 3
+_SHOWN = 1
 
 
 def summary_lines(document: Document) -> list[str]:
@@ -31,7 +31,7 @@ def summary_lines(document: Document) -> list[str]:
         f"  evidence    {count(len(document.attachments), 'file')}, examination {document.examination_sha256[:16]}",
         f"  not proven  {count(len(document.scope.not_proven), 'limit')} stated; see the report",
     ]
-    return [visible(line) for line in lines]
+    return [visible(line.replace("\N{NO-BREAK SPACE}", " ")) for line in lines]
 
 
 def _first(document: Document) -> str:
