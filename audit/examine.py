@@ -94,7 +94,7 @@ def examine_wire(
         ledger=_ledger(accounts.ledger, accounts.sessions),
         flows=examiner.flows(),
         findings=[each for each in findings if each.place.site != CONTROL_SITE],
-        blind_spots={*blind_spots, *accounts.blind_spots, *examiner.blind_spots},
+        blind_spots=[*{*blind_spots, *accounts.blind_spots, *examiner.blind_spots}],
         controls=[_result(control, findings) for control in evidence.controls],
     )
 
@@ -166,7 +166,7 @@ class _Examiner:
             self.findings += self._said.setdefault(key, _SaidOverTime()).add(form, leaf.place, found)
         return len(forms[0])
 
-    def _search(self, leaf: Leaf, forms: Sequence[bytes | memoryview]) -> list[Finding]:
+    def _search(self, leaf: Leaf, forms: Sequence[bytes]) -> list[Finding]:
         """What one value holds by itself, whoever sent it."""
         found: list[Finding] = []
         for form in forms:
@@ -199,7 +199,7 @@ class _SaidOverTime:
         """What could not be looked into, at the place of the first value."""
         return tuple(replace(each, place=self._places[0]) for each in self._scanner.blind_spots)
 
-    def add(self, form: bytes | memoryview, place: Place, known: Sequence[Finding]) -> list[Finding]:
+    def add(self, form: bytes, place: Place, known: Sequence[Finding]) -> list[Finding]:
         """The next value; `known`: what was found in it by itself."""
         self._starts.append(self._length)
         self._places.append(place)
@@ -222,11 +222,11 @@ class _SaidOverTime:
         return fresh
 
 
-def _forms(value: Any) -> list[bytes | memoryview]:
+def _forms(value: Any) -> list[bytes]:
     """A value as the bytes in which a file could lie: a text is UTF-8 on the wire, and Latin-1 to careless programs."""
     match value:
         case np.ndarray():
-            return [memoryview(np.ascontiguousarray(value)).cast("B")] if value.size else []
+            return [value.tobytes()] if value.size else []
         case bytes():
             return [value] if value else []
         case str():

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audit.capture.keylog import parse_key_log
-from audit.capture.sealing import seal
-from audit.detect.fingerprints import ImageIndex
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from audit.bundle import ENVELOPE, Bundle, write_bundle
+from audit.capture.keylog import parse_key_log
+from audit.capture.sealing import seal
+from audit.detect.fingerprints import ImageIndex
 from audit.report.document import FORMAT, Document, judged
 from audit.report.sections import Leakage, ManifestCheck, Outcome, Privacy
 from audit.report.shape import from_mapping, to_mapping
@@ -81,7 +81,7 @@ def conclude(
     examination = examined(
         captured.facts,
         captured.capture,
-        parse_key_log(captured.key_log),
+        parse_key_log(captured.key_log.decode()),
         controls=controls_of(record),
         indexes=indexes,
     )

@@ -83,7 +83,7 @@ def facts_of(
     blind_spots: tuple[BlindSpot, ...],
 ) -> WireFacts:
     """The facts of a run that was captured; without an account nothing was."""
-    captures = ()
+    captures: tuple[Capture, ...] = ()
     if account is not None:
         captures = (
             Capture(

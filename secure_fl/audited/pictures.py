@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from audit.detect.encodings import Encodings
 from audit.detect.fingerprints import ImageIndex
-
 from secure_fl.data import Normalisation
 
 __all__ = ["index_of"]

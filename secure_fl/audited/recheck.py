@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from audit.capture.keylog import KeyLogError, parse_key_log
-from audit.capture.sealing import SealError, open_sealed
-from audit.detect.fingerprints import KNOWN_PICTURE, ImageIndex
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from audit.capture.keylog import KeyLogError, parse_key_log
 from audit.capture.pcap import read_packets
+from audit.capture.sealing import SealError, open_sealed
 from audit.controls.plan import CONTROL_SITE, Control, Saying, control_pictures, control_plan
+from audit.detect.fingerprints import ImageIndex
 from audit.examine import Evidence, Searcher, examine_wire
 from audit.report.document import Document, differences
 from audit.report.examination import Examination, examine
@@ -22,6 +22,7 @@ from secure_fl.errors import IntegrityError
 
 __all__ = ["examined", "recheck_bundle"]
 
+_KNOWN_PICTURE = "image/known"  # the rule of what only a site's index shows
 _CONTROL_KEY = b"the audit's own pictures are no secret"
 
 
@@ -57,8 +58,8 @@ def recheck_bundle(bundle: Path, document: Document, key: X25519PrivateKey) -> t
         IntegrityError: the secrets cannot be opened with this key, or the evidence cannot be read.
     """
     try:
-        secrets = parse_key_log(open_sealed((bundle / SECRETS_FILE).read_bytes(), key))
-    except (OSError, SealError, KeyLogError) as error:
+        secrets = parse_key_log(open_sealed((bundle / SECRETS_FILE).read_bytes(), key).decode())
+    except (OSError, SealError, KeyLogError, UnicodeDecodeError) as error:
         raise IntegrityError(
             "the session secrets cannot be opened", why=str(error), fix="give the auditor's private key"
         ) from None
@@ -66,7 +67,7 @@ def recheck_bundle(bundle: Path, document: Document, key: X25519PrivateKey) -> t
     recorded = document.examination
     derived = examined(facts, bundle / CAPTURE_FILE, secrets)
     # What only a site's secret index shows is taken as recorded.
-    known = [each for each in recorded.findings if each.rule == KNOWN_PICTURE and each not in derived.findings]
+    known = [each for each in recorded.findings if each.rule == _KNOWN_PICTURE and each not in derived.findings]
     if known:
         parts = {each.name: getattr(derived, each.name) for each in fields(derived) if each.name != "verdict"}
         derived = examine(**{**parts, "findings": [*derived.findings, *known]})

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from audit.detect.paper import PaperSearch, search_packets
-
 from audit.capture.pcap import CaptureFormatError, read_packets
 from audit.decode.packets import Segment, read_segment
+from audit.detect.paper import PaperSearch, search_packets
 from audit.report.examination import Control, Examination, Polarity
 from audit.report.limits import PAPER_PROCEDURE
 from audit.report.sections import Searches, SearchRow

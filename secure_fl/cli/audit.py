@@ -153,7 +153,7 @@ def _tell_verified(bundle: Path, verification: Verification, *, recheck: bool) -
         *(["rechecked its capture, decrypted and searched again, tells the same"] if recheck else []),
         f"verdict   {document.verdict} for run {document.run.id}",
     ]
-    current().result(data, lambda console: [_line(console, each) for each in lines] and None)
+    current().result(data, "\n".join(printable(each) for each in lines))
 
 
 def _line(console: Console, text: str) -> None:

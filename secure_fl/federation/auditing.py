@@ -28,6 +28,7 @@ import httpx
 
 from audit.capture.account import CaptureAccount, CaptureUnavailable
 from audit.capture.interfaces import interfaces_serving
+from audit.capture.keylog import create_key_log, wipe
 from audit.capture.process import CaptureProcess
 from audit.controls.plan import CONTROL_SITE, Control
 from audit.findings import BlindSpot
@@ -62,7 +63,7 @@ class Wiretap:
         memory = _MEMORY if _MEMORY.is_dir() else None
         self._private = Path(tempfile.mkdtemp(prefix="secure-fl-audit-", dir=memory))
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.key_log.touch(mode=0o600)
+        create_key_log(self.key_log)
         kit = self._private / "kit"
         kit.mkdir(mode=0o700)
         self.control_certificate = control_kit(self.keys, kit, moment=datetime.datetime.now(datetime.UTC))
@@ -72,6 +73,8 @@ class Wiretap:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        if self.key_log.exists():
+            wipe(self.key_log)
         shutil.rmtree(self._private, ignore_errors=True)
 
     @property

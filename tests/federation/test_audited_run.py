@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from audit.capture.keylog import parse_key_log
 from audit.findings import Finding, Verdict
 from audit.report.document import Document
 from audit.verify import verify_bundle
@@ -61,7 +60,7 @@ def keys_of(home: Path) -> AuditorKeys:
 def test_a_clean_run_passes_with_every_byte_accounted_for_and_every_control_as_it_must(
     clean: tuple[Path, RunRecord],
 ) -> None:
-    home, record = clean
+    _, record = clean
     document, seen = document_of(record), document_of(record).examination
     assert document.verdict is Verdict.PASS, (document.reason, seen.findings[:5], seen.blind_spots[:5])
     assert seen.ledger.unaccounted_bytes == 0 and seen.ledger.captured_bytes > 500_000
@@ -109,7 +108,6 @@ def test_secrets_leave_the_run_sealed_only(clean: tuple[Path, RunRecord], tmp_pa
     home, record = clean
     sealed = (record.folder / "audit" / "sessions.sealed").read_bytes()
     assert b"TRAFFIC_SECRET" not in sealed
-    assert parse_key_log(sealed) if sealed.startswith(b"SERVER") else True
     for path in home.rglob("*"):
         if path.is_file():
             assert b"CLIENT_TRAFFIC_SECRET_0" not in path.read_bytes(), path
