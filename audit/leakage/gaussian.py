@@ -22,12 +22,14 @@ import numpy.typing as npt
 
 from audit.leakage.distributions import normal_log_lower_tail, normal_lower_tail, normal_quantile
 
-__all__ = ["GaussianAudit", "audit_gaussian", "composed_mu", "delta_of_gdp", "epsilon_of_gdp", "mu_for"]
+__all__ = ["CONFIDENCE", "GaussianAudit", "audit_gaussian", "composed_mu", "delta_of_gdp", "epsilon_of_gdp", "mu_for"]
 
 ASSUMES = (
     "the noise is Gaussian and equal for all canaries; they were included by fair, secret coins; every included canary"
     " counted in every round (no subsampling); add-or-remove adjacency"
 )
+CONFIDENCE = 0.9995
+"""Of the bound: correct noise exceeds its claim in 5 of 10,000 audits."""
 LEAST_CANARIES = 50  # the normal approximation of μ's error is tested from here on
 _MOST_EPSILON = 1e6
 
@@ -48,7 +50,7 @@ class GaussianAudit:
 
 
 def audit_gaussian(
-    scores: npt.ArrayLike, included: npt.ArrayLike, *, delta: float, confidence: float = 0.999
+    scores: npt.ArrayLike, included: npt.ArrayLike, *, delta: float, confidence: float = CONFIDENCE
 ) -> GaussianAudit:
     """The lower bound of ε from the canaries' scores.
 

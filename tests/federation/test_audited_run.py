@@ -21,9 +21,7 @@ from secure_fl.errors import IntegrityError
 from secure_fl.federation.auditor import AuditorKeys, read_opening_key, read_verifying_key
 from secure_fl.federation.launch import execute
 from secure_fl.runs import RunRecord
-from tests.audit.capture.traffic import needs_capture
-
-pytestmark = needs_capture
+from tests.audit.capture.traffic import need_capture
 
 LEAKS = ("leak_jpeg", "leak_pixels", "leak_metric", "leak_text", "leak_base64", "leak_split")
 
@@ -37,12 +35,14 @@ def run(home: Path, **settings: object) -> RunRecord:
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
+    need_capture()
     home = tmp_path_factory.mktemp("clean")
     return home, run(home)
 
 
 @pytest.fixture(scope="module")
 def leaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunRecord, Document]]:
+    need_capture()
     home = tmp_path_factory.mktemp("leaking")
     record = run(home, sites=7, attack="+".join(LEAKS), attackers=6)
     yield record, document_of(record)
