@@ -130,6 +130,8 @@ class _Branch:
         if self._held:
             self._decode(bytes(self._held))
             self._held.clear()
+        if not self.closed and (rest := self._decoder.rest()):
+            self._look_into(rest)
         self._end()
 
     def _decode(self, data: bytes) -> None:
@@ -139,14 +141,20 @@ class _Branch:
             self._end()
             return
         for piece in self._decoder.pieces(data):
-            if not self._account.spend(len(piece), self._origin):
+            if not self._look_into(piece):
                 self._end()
                 return
-            if self._layer is None:
-                self._layer = _Layer(self._account, self._via, self._origin, _INNER_BLOCK)
-            self._layer.feed(piece)
         if self._decoder.ended:
             self._end()
+
+    def _look_into(self, piece: bytes) -> bool:
+        """Scan what came out; whether that could be paid for."""
+        if not self._account.spend(len(piece), self._origin):
+            return False
+        if self._layer is None:
+            self._layer = _Layer(self._account, self._via, self._origin, _INNER_BLOCK)
+        self._layer.feed(piece)
+        return True
 
     def _end(self) -> None:
         if not self.closed:

@@ -46,6 +46,11 @@ class _Decoded:
         if whole:
             yield self._decode(letters[:whole])
 
+    def rest(self) -> bytes:
+        """The last bytes, where padding was left out or ended the run."""
+        # One letter over is less than a byte, in base64 as in hex.
+        return self._decode(self._rest + b"=" * (4 - len(self._rest))) if len(self._rest) > 1 else b""
+
 
 def _base64(phase: int) -> Decoder:
     return _Decoded(phase, 4, binascii.a2b_base64)

@@ -38,12 +38,27 @@ class Decoder(Protocol):
         """What `data`, the next bytes of the stream, hold. Sets `ended` when nothing can follow."""
         ...
 
+    def rest(self) -> bytes:
+        """What was held back for more of the stream, now that there is none."""
+        ...
 
-class Inflate:
-    """Deflate, RFC 1951, without any header."""
+
+class _Eager:
+    """Decoders that hold nothing back."""
 
     def __init__(self) -> None:
         self.ended = False
+
+    def rest(self) -> bytes:
+        """As in `Decoder`."""
+        return b""
+
+
+class Inflate(_Eager):
+    """Deflate, RFC 1951, without any header."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._stream = zlib.decompressobj(-15)
         self._limit = _FIRST
 
@@ -65,11 +80,11 @@ class Inflate:
                 return
 
 
-class _Fed:
+class _Fed(_Eager):
     """bzip2 and xz: the two decompressors of the standard library with one interface."""
 
     def __init__(self, stream: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
-        self.ended = False
+        super().__init__()
         self._stream = stream
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
@@ -102,11 +117,11 @@ class Xz(_Fed):
         super().__init__(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW))
 
 
-class Zstd:
+class Zstd(_Eager):
     """Zstandard, RFC 8878, with a window of at most 128 MiB, which is all that its own tool takes unasked."""
 
     def __init__(self) -> None:
-        self.ended = False
+        super().__init__()
         self._stream = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
