@@ -100,7 +100,7 @@ def measure_engine(report: Report) -> None:
     """The engine that sites train with, with 5,000 canaries and the noise of ε = 8; and with a bug in its noise."""
     import torch
 
-    from secure_fl.lab.leakage.engine import replay_site
+    from secure_fl.audited.leakage.engine import replay_site
     from secure_fl.privacy import engine
     from secure_fl.privacy.accounting import PrivacyEvent
     from secure_fl.privacy.mechanism import gaussian_mechanism

@@ -113,8 +113,8 @@ def _replayed(replay: Replay, unit: str, clip: float, delta: float) -> Assessmen
     detail = f"{guessed.right} of {guessed.guesses} coins guessed; at most ε = {guessed.ceiling:.2f} can be proved"
     bounds.append(LowerBound("one run", guessed.epsilon_low, _CUSTOMARY, guessed.assumes, detail))
     if replay.event.sample_rate == 1:  # where records are drawn, scores are no longer two Gaussians
-        shifted = audit_gaussian(replay.scores, replay.included, delta=delta, confidence=DECISIVE)
-        bounds.append(LowerBound("Gaussian mechanism", shifted.epsilon_low, DECISIVE, shifted.assumes))
+        shifted = audit_gaussian(replay.scores, replay.included, delta=delta)
+        bounds.append(LowerBound("Gaussian mechanism", shifted.epsilon_low, shifted.confidence, shifted.assumes))
     return assess(claim, bounds, noise)
 
 
