@@ -146,6 +146,10 @@ class RocPoint:
     fpr: float
     tpr: float
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.fpr <= 1 and 0 <= self.tpr <= 1):
+            raise ValueError(f"({self.fpr}, {self.tpr}) is no pair of rates")
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -170,6 +174,11 @@ class Membership:
     points: tuple[RocPoint, ...]
     at: tuple[OperatingPoint, ...]
     assumes: str
+
+    def __post_init__(self) -> None:
+        rates = [(point.fpr, point.tpr) for point in self.points]
+        if rates != sorted(rates):
+            raise ValueError("the points of a ROC curve lie in order")
 
 
 @dataclass(frozen=True)
