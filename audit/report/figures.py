@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from audit.report.examination import Flow, WireSession
 from audit.report.markup import Markup, element
-from audit.report.sections import Bound, Membership, Outcome
+from audit.report.measurements import Bound, Membership, Outcome
 from audit.report.words import clock, epsilon, number, size
 
 __all__ = ["bound_chart", "legend", "roc_chart", "round_chart", "round_order", "session_chart", "share_strip"]

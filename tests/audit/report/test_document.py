@@ -10,7 +10,8 @@ import pytest
 from audit.findings import BlindSpot, Finding, Place, Verdict
 from audit.report.document import Document, differences
 from audit.report.examination import Control, Ledger, LedgerLine, Polarity
-from audit.report.sections import Bound, Outcome, Picture, RocPoint, Scope
+from audit.report.measurements import Bound, Outcome, Picture, RocPoint
+from audit.report.sections import Scope
 from audit.report.shape import ShapeError
 from tests.audit.report import example
 
