@@ -1,1 +1,1 @@
-"""The audit as documents: a page for people, signed statements for machines."""
+"""The audit as documents: one value (`document.Document`), and what is drawn from it for people and for machines."""

@@ -15,13 +15,11 @@ from typing import Any
 
 from audit.findings import Verdict
 from audit.report.examination import Examination
+from audit.report.measurements import Leakage, Outcome, Privacy
 from audit.report.sections import (
     Attachment,
     Environment,
-    Leakage,
     Model,
-    Outcome,
-    Privacy,
     Robustness,
     Run,
     Scope,

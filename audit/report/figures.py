@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from audit.report.examination import Flow, WireSession
 from audit.report.markup import Markup, element
-from audit.report.sections import Bound, Membership, Outcome
+from audit.report.measurements import Bound, Membership, Outcome
 from audit.report.words import clock, epsilon, number, size
 
-__all__ = ["bound_chart", "legend", "roc_chart", "round_chart", "session_chart", "share_strip"]
+__all__ = ["bound_chart", "legend", "roc_chart", "round_chart", "round_order", "session_chart", "share_strip"]
 
 COLORS = 8  # classes c0 … c7 of the style sheet; what comes after shares the last
 _WIDTH = 520
@@ -32,7 +32,7 @@ def legend(names: Sequence[str]) -> Markup:
 
 def round_chart(title: str, flows: Sequence[Flow], sites: Sequence[str]) -> Markup:
     """Bytes by round, stacked by site."""
-    rounds = sorted({flow.round for flow in flows}, key=_in_order)
+    rounds = sorted({flow.round for flow in flows}, key=round_order)
     cells: dict[tuple[str, str], int] = defaultdict(int)
     for flow in flows:
         cells[flow.round, flow.site] += flow.bytes
@@ -59,6 +59,11 @@ def round_chart(title: str, flows: Sequence[Flow], sites: Sequence[str]) -> Mark
         if at % every == 0:
             shapes.append(_label("x", x + width / 2, height - 8, name or "–"))
     return _figure(title, _WIDTH, height, shapes, f"{title}. Highest: {size(most)}. The table below has the numbers.")
+
+
+def round_order(name: str) -> tuple[int, int, str]:
+    """Joining first, then the rounds by number, then what belongs to none."""
+    return (1, int(name), "") if name.isdigit() else (2 if not name else 0, 0, name)
 
 
 def session_chart(sessions: Sequence[WireSession]) -> Markup:
@@ -182,11 +187,6 @@ def _path(kind: str, points: Sequence[tuple[float, float]]) -> Markup:
 
 def _length(session: WireSession) -> float:
     return session.closed_s - session.opened_s
-
-
-def _in_order(name: str) -> tuple[int, int, str]:
-    """Joining first, then the rounds by number, then what belongs to none."""
-    return (1, int(name), "") if name.isdigit() else (2 if not name else 0, 0, name)
 
 
 def _round_name(name: str) -> str:

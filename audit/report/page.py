@@ -11,6 +11,7 @@ from importlib import resources
 from audit.findings import Verdict
 from audit.report.document import Document
 from audit.report.markup import Markup, element, joined
+from audit.report.measurements import Outcome
 from audit.report.page_context import (
     environment_parts,
     limit_parts,
@@ -21,7 +22,6 @@ from audit.report.page_context import (
 )
 from audit.report.page_leakage import leakage_parts, privacy_parts
 from audit.report.page_wire import control_parts, finding_parts, search_parts, wire_parts
-from audit.report.sections import Outcome
 from audit.report.words import count, duration, epsilon, percent
 
 __all__ = ["page"]

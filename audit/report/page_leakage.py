@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from audit.report.figures import bound_chart, roc_chart
 from audit.report.markup import Markup, element, hashed, joined, table
+from audit.report.measurements import Inversion, Leakage, Membership, Outcome, Picture, Privacy
 from audit.report.png import data_uri
-from audit.report.sections import Inversion, Leakage, Membership, Outcome, Picture, Privacy
 from audit.report.words import epsilon, number, percent, probability
 
 __all__ = ["leakage_parts", "outcome_mark", "privacy_parts"]

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from audit.findings import BlindSpot, Finding
-from audit.report.examination import Examination, Polarity
-from audit.report.figures import COLORS, legend, round_chart, session_chart, share_strip
+from audit.report.examination import Examination, Flow, Polarity
+from audit.report.figures import COLORS, legend, round_chart, round_order, session_chart, share_strip
 from audit.report.markup import Markup, element, hashed, joined, table
 from audit.report.sections import Searches
 from audit.report.words import clock, count, percent, place, short, size
@@ -17,6 +17,7 @@ __all__ = ["control_parts", "finding_parts", "search_parts", "wire_parts"]
 _WAYS = {"to-coordinator": "sites → coordinator", "to-site": "coordinator → sites"}
 _ARROWS = {"to-coordinator": "\N{NO-BREAK SPACE}→", "to-site": "\N{NO-BREAK SPACE}←"}
 _FOLDED = 20  # findings of one rule from which on they are folded away
+_SHOWN = 500  # and from which on they are not shown: a page of a million lines helps nobody but the leaking site
 
 
 def wire_parts(seen: Examination) -> list[Markup]:
@@ -70,7 +71,7 @@ def search_parts(searches: Searches) -> list[Markup]:
     said = [element("p", None, element("b", None, "The paper's procedure. "), searches.procedure)]
     if not rows:
         return [*said, element("p", {"class": "soft"}, "Not carried out in this audit.")]
-    digest = element("p", {"class": "soft"}, "Both on the capture with SHA-256 ", hashed(searches.capture_sha256))
+    digest = element("p", {"class": "soft wide"}, "Both on the capture with SHA-256 ", hashed(searches.capture_sha256))
     return [*said, table("The same bytes, searched twice", head, rows, "words"), digest]
 
 
@@ -114,14 +115,14 @@ def _rounds(seen: Examination) -> list[Markup]:
         round_chart(f"Bytes by round, {title}", [flow for flow in seen.flows if flow.direction == way], sites)
         for way, title in _WAYS.items()
     ]
-    rounds = [flow.round for flow in seen.flows]
+    own: dict[tuple[str, str], list[Flow]] = defaultdict(list)
+    for flow in seen.flows:
+        own[flow.round, flow.site].append(flow)
     rows = []
-    for name in sorted(set(rounds), key=lambda each: (each.isdigit(), int(each) if each.isdigit() else 0, each)):
-        for site in sites:
-            own = [flow for flow in seen.flows if (flow.round, flow.site) == (name, site)]
-            if own:
-                sent = (f"{sum(f.bytes for f in own if f.direction == way):,}" for way in _WAYS)
-                rows.append((name or "–", site, *sent, f"{sum(flow.messages for flow in own):,}"))
+    for name, site in sorted(own, key=lambda each: (round_order(each[0]), each[1])):
+        flows = own[name, site]
+        sent = (f"{sum(flow.bytes for flow in flows if flow.direction == way):,}" for way in _WAYS)
+        rows.append((name or "–", site, *sent, f"{sum(flow.messages for flow in flows):,}"))
     head = ("round", "site", *(f"#{name}" for name in _WAYS.values()), "#messages")
     numbers = table("Decrypted bytes by round, site and direction", head, rows)
     return [
@@ -139,17 +140,21 @@ def _sessions(seen: Examination) -> list[Markup]:
         (
             _code(each.id), joined(each.site or "unknown", _small("control") if each.control else ""),
             _code(each.client), joined(each.version or "–", _small(each.suite)),
-            joined(_digest(each.client_certificates), " / ", _digest(each.server_certificates)),
+            joined(_digest(each.client_certificates), element("br"), _digest(each.server_certificates)),
             _mark("✓", "good", "yes") if each.decrypted else _mark("✕", "bad", "no"),
             f"{each.client_bytes:,}", f"{each.server_bytes:,}",
             joined(clock(each.opened_s), element("br"), clock(each.closed_s)),
         )
         for each in seen.sessions
     ]  # fmt: skip
-    head = ("session", "site", "peer", "TLS and suite", "certificates: client / server", "decrypted", "#sent",
+    head = ("session", "site", "peer", "TLS and suite", "certificates", "decrypted", "#sent",
             "#received", "#from, to (UTC)")  # fmt: skip
     drawn = [session_chart(seen.sessions)] if len(seen.sessions) <= 40 else []
-    return [element("h3", None, "Sessions"), *drawn, table("TCP sessions on the audited port", head, rows)]
+    return [
+        element("h3", None, "Sessions"),
+        *drawn,
+        table("TCP sessions on the audited port; certificates: the client's, below it the server's", head, rows),
+    ]
 
 
 def _captures(seen: Examination) -> list[Markup]:
@@ -200,7 +205,7 @@ def _overview(groups: dict[str, list[Finding]]) -> Markup:
 
 def _details(rule: str, members: Sequence[Finding]) -> Markup:
     rows = []
-    for each in members:
+    for each in members[:_SHOWN]:
         at = each.place
         where = joined(at.path or "–", _small(_offset(each)))
         rows.append(
@@ -211,7 +216,8 @@ def _details(rule: str, members: Sequence[Finding]) -> Markup:
             )
         )  # fmt: skip
     head = ("site", "what", "#round", "message", "place", "#bytes", "through", "evidence")
-    return table(f"{rule}: {count(len(members), 'finding')}", head, rows, "findings")
+    first = f", the first {_SHOWN} of them; document.json has all" if len(members) > _SHOWN else ""
+    return table(f"{rule}: {count(len(members), 'finding')}{first}", head, rows, "findings")
 
 
 def _offset(finding: Finding) -> str:

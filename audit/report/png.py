@@ -10,7 +10,7 @@ import base64
 import struct
 import zlib
 
-from audit.report.sections import Picture
+from audit.report.measurements import Picture
 
 __all__ = ["data_uri", "png"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit.report.document import Document
-from audit.report.sections import Outcome
+from audit.report.measurements import Outcome
 from audit.report.words import count, epsilon
 
 __all__ = ["Provision", "provisions"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audit.report.document import Document
-from audit.report.sections import Outcome
+from audit.report.measurements import Outcome
 from audit.report.words import count, epsilon, percent, place, size, visible
 
 __all__ = ["summary_lines"]

@@ -25,30 +25,32 @@ from audit.report.examination import (
     examine,
 )
 from audit.report.limits import AUDITED, NOT_PROVEN, PAPER_PROCEDURE, THREAT_MODEL
-from audit.report.sections import (
+from audit.report.measurements import (
     Bound,
-    DataPart,
-    Environment,
     Inversion,
     Leakage,
     ManifestCheck,
-    Measure,
     Membership,
-    Model,
     OperatingPoint,
     Outcome,
     Picture,
     Privacy,
     Reconstruction,
+    RocPoint,
+    Spending,
+)
+from audit.report.sections import (
+    DataPart,
+    Environment,
+    Measure,
+    Model,
     Refusal,
     Robustness,
-    RocPoint,
     Run,
     Scope,
     Searches,
     SearchRow,
     Setting,
-    Spending,
 )
 
 SITES = ("clinic-north", "clinic-south", "clinic-east", "clinic-west", "university")

@@ -10,7 +10,8 @@ import pytest
 from audit.findings import BlindSpot, Finding, Place, Verdict
 from audit.report.document import Document, differences
 from audit.report.examination import Control, Ledger, LedgerLine, Polarity
-from audit.report.sections import Bound, Outcome, Picture, Scope
+from audit.report.measurements import Bound, Outcome, Picture, RocPoint
+from audit.report.sections import Scope
 from audit.report.shape import ShapeError
 from tests.audit.report import example
 
@@ -110,6 +111,14 @@ def test_a_picture_is_as_large_as_it_says() -> None:
             Picture.of(*wrong)
     with pytest.raises(ValueError, match="no base64"):
         Picture(1, 1, 1, "?")
+
+
+def test_a_roc_curve_lies_in_order_and_between_0_and_1() -> None:
+    with pytest.raises(ValueError, match="pair of rates"):
+        RocPoint(0.5, 1.1)
+    curve = example.membership("a", 0.6, "")
+    with pytest.raises(ValueError, match="in order"):
+        replace(curve, points=curve.points[::-1])
 
 
 def test_equal_examinations_do_not_differ_in_whatever_order_they_came() -> None:

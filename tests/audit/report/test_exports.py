@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from audit.report.document import Document
+from audit.report.measurements import Picture
 from audit.report.mlbom import ml_bom
 from audit.report.pdf import NO_PDF, Pdf, chromium, make_pdf, plain_pdf, printed_pdf
 from audit.report.png import png
 from audit.report.sarif import sarif
-from audit.report.sections import Picture
 from audit.report.shape import canonical, from_mapping
 from audit.report.summary import summary_lines
 from tests.audit.report import example

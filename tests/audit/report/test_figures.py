@@ -9,7 +9,7 @@ import pytest
 
 from audit.report.examination import Flow
 from audit.report.figures import bound_chart, roc_chart, round_chart, session_chart, share_strip
-from audit.report.sections import Outcome, RocPoint
+from audit.report.measurements import Outcome, RocPoint
 from tests.audit.report import example
 
 NUMBER = r"([\d.-]+)"

@@ -129,6 +129,13 @@ def test_many_findings_of_one_rule_are_folded_and_few_are_not() -> None:
     assert page(MANY).count("byte ") > 200
 
 
+def test_a_page_stays_readable_when_a_site_floods_it() -> None:
+    flood = [Finding("image/jpeg", "a JPEG", Place(offset=at)) for at in range(3_000)]
+    text = page(replace_examination(example.replaced(SMALL.examination, findings=flood)))
+    assert "the first 500 of them; document.json has all" in text
+    assert len(text) < 600_000
+
+
 def test_a_hole_in_the_ledger_is_never_rounded_away() -> None:
     seen = CLEAN.examination
     ledger = replace(seen.ledger, captured_bytes=seen.ledger.captured_bytes + 1, unaccounted_bytes=1)
