@@ -152,24 +152,20 @@ class Envelope:
 def open_envelope(kind: type[Message], data: bytes) -> Envelope:
     """The message in a body, its object left where it lies: objects are 5 MiB, and each parse would copy them.
 
-    Raises `Malformed`, also where the object's field is there twice, out of its place, or spelled with more bytes than
-    it takes: in these cases what is left of the body might be canonical and the whole would not be.
+    An object's field that is not in its one place and spelling stays in `plain`, where `check` finds it. Raises
+    `Malformed` if there is no such message.
     """
-    content = kind.DESCRIPTOR.fields_by_name.get("object_content")
-    if content is None:
-        return Envelope(parse(kind, data), data, memoryview(b""))
-    begin = _field_at(data, content.number)
-    if data[begin : begin + 1] != bytes([content.number << 3 | 2]):
-        return Envelope(parse(kind, data), data, memoryview(b""))
-    size, start = _varint(data, begin + 1)
-    end = start + size
-    if end > len(data) or not size or data[begin + 1 : start] != _spelled(size):
-        raise Malformed(f"a {kind.DESCRIPTOR.name} whose object is not spelled as it must be")
-    plain = data[:begin] + data[end:]
-    message = parse(kind, plain)
-    if message.object_content:
-        raise Malformed(f"a {kind.DESCRIPTOR.name} with two objects")
-    return Envelope(message, plain, memoryview(data)[start:end], start, end - begin, begin)
+    field = kind.DESCRIPTOR.fields_by_name.get("object_content")
+    if field is not None:
+        begin = _field_at(data, field.number)
+        if data[begin : begin + 1] == bytes([field.number << 3 | 2]):
+            size, start = _varint(data, begin + 1)
+            end = start + size
+            in_place = end == len(data) or (end < len(data) and _varint(data, end)[0] >> 3 > field.number)
+            if in_place and size and data[begin + 1 : start] == _spelled(size):
+                plain = data[:begin] + data[end:]
+                return Envelope(parse(kind, plain), plain, memoryview(data)[start:end], start, end - begin, begin)
+    return Envelope(parse(kind, data), data, memoryview(b""))
 
 
 def _field_at(data: bytes, number: int) -> int:

@@ -169,8 +169,8 @@ class Decoder:
 
     def _end(self, connection: Connection, layers: _Layers) -> Iterator[Event]:
         for direction, half in connection.halves.items():
-            if not half.broken:
-                yield from self._opened(connection, layers, layers.tls.finish(direction))
+            end = layers.tls.lose if half.broken else layers.tls.finish
+            yield from self._opened(connection, layers, end(direction))
             yield from self._exchanges(layers, layers.http.finish(direction, whole=not half.broken))
         yield from self._exchanges(layers, layers.http.leftovers())
         session = Session(

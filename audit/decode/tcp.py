@@ -132,7 +132,13 @@ class Half:
             self.broken = True
         elif self._end is not None and self.delivered > self._end:
             self._complain("tcp/past-fin", "bytes behind the stream's end", self._end, self.delivered - self._end)
-        elif not (self._end is not None or self._reset or peer.was_reset or self._acknowledged == self.delivered):
+        elif not (
+            self.broken
+            or self._end is not None
+            or self._reset
+            or peer.was_reset
+            or self._acknowledged == self.delivered
+        ):
             # Everything that was seen is there, but more may have been sent.
             self._complain("tcp/open-end", "no FIN, and no acknowledgement of the last bytes", self.delivered, 0)
         self._past.clear()

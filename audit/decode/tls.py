@@ -30,6 +30,13 @@ from audit.decode.ledger import Page
 __all__ = ["Opened", "TlsSession"]
 
 _CHANGE, _ALERT, _HANDSHAKE, _APPLICATION = 20, 21, 22, 23
+_PARTS = {
+    _CHANGE: "tls/change-cipher-spec",
+    _ALERT: "tls/alert",
+    _HANDSHAKE: "tls/handshake",
+    _APPLICATION: "blind/http-unread",  # until HTTP reads it
+}
+_EXACT_BYTES = {_CHANGE: 1, _ALERT: 2}
 _MAX_RECORD_BYTES = (1 << 14) + 2048
 _MAX_WAIT_BYTES = 1 << 20
 
@@ -151,7 +158,7 @@ class TlsSession:
 
     def _read_records(self, side: _Side, data: memoryview, opened: list[Opened]) -> int:
         """Open the whole records at the beginning of `data`; how many bytes they are."""
-        at, size = 0, len(data)
+        at, size, parts = 0, len(data), side.page.parts
         # Plaintext of one piece lies in one buffer, without holes: each record is opened right behind the last.
         buffer = memoryview(bytearray(size))
         begin = end = 0
@@ -167,22 +174,22 @@ class TlsSession:
                 if size - at - 5 < length:
                     break
                 header, body = data[at : at + 5], data[at + 5 : at + 5 + length]
-                kind, content = self._open(side, header, body, buffer[end:])
-                if kind == _APPLICATION:
-                    end += content
-                    side.page.parts["blind/http-unread"] += content
-                elif kind == _HANDSHAKE:
+                kind, content, padding = self._open(side, header, body, buffer[end:])
+                if kind == _HANDSHAKE:
+                    message = bytes(buffer[end : end + content])
+                    self._hear(side, message)
                     if end > begin:
                         opened.append(Opened(side.direction, "application", buffer[begin:end]))
                     begin = end
-                    message = bytes(buffer[end : end + content])
                     opened.append(Opened(side.direction, "handshake", memoryview(message)))
-                    side.page.parts["tls/handshake"] += content
-                    self._hear(side, message)
-                elif kind == _ALERT and content == 2:
-                    side.page.parts["tls/alert"] += content
-                elif kind != _CHANGE:
+                elif kind == _APPLICATION:
+                    end += content
+                elif kind not in _PARTS or content != _EXACT_BYTES[kind]:
                     raise Malformed(f"a record of type {kind} with {content} bytes")
+                # Booked only now: a record that is refused is booked as what it is, blind.
+                parts[_PARTS[kind]] += content
+                parts["tls/padding"] += padding
+                parts["tls/record-overhead"] += 5 + length - content - padding
                 at += 5 + length
         except _Wait:
             pass
@@ -194,28 +201,25 @@ class TlsSession:
             opened.append(Opened(side.direction, "application", buffer[begin:end]))
         return at
 
-    def _open(self, side: _Side, header: memoryview, body: memoryview, into: memoryview) -> tuple[int, int]:
-        """One record to the beginning of `into`; its type and length. Everything of it but its content is booked."""
-        kind, size, parts = header[0], len(body), side.page.parts
-        if self._is_sealed(side, kind, body):
+    def _open(self, side: _Side, header: memoryview, body: memoryview, into: memoryview) -> tuple[int, int, int]:
+        """One record to the beginning of `into`; its type, and the lengths of its content and padding."""
+        kind, size = header[0], len(body)
+        if self._is_sealed(side, kind):
             if side.opener is None:
                 side.opener = self._opener(side)
             room = side.opener.room(body)
             kind, content = side.opener.open(header, body, into[:room])
-            parts["tls/record-overhead"] += 5 + size - room
-            parts["tls/padding"] += room - content
-            return kind, content
+            if kind == _CHANGE:
+                raise Malformed("a ChangeCipherSpec under encryption")
+            return kind, content, room - content
         if kind == _CHANGE:
             if bytes(body) != b"\1" or side.opener:
                 raise Malformed("a ChangeCipherSpec that is not one")
             side.changed = True
-            parts["tls/change-cipher-spec"] += 5 + size
-            return kind, size
-        parts["tls/record-overhead"] += 5
         into[:size] = body
-        return kind, size
+        return kind, size, 0
 
-    def _is_sealed(self, side: _Side, kind: int, body: memoryview) -> bool:
+    def _is_sealed(self, side: _Side, kind: int) -> bool:
         if kind == _APPLICATION:
             return True
         if kind == _CHANGE:

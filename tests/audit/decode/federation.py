@@ -1,4 +1,4 @@
-"""What a site and the coordinator say, made by Flower's own classes, in HTTP as httpx and uvicorn write it, over real TLS."""
+"""What a site and the coordinator say: Flower's own classes, HTTP as httpx and uvicorn write it, real TLS."""
 
 from __future__ import annotations
 
@@ -61,10 +61,12 @@ class Site:
         self, route: str, request: bytes, response: bytes, *, status: str = "200 OK", kind: str = "application/protobuf"
     ) -> None:
         """One request and its response, in bytes."""
-        head = f"POST {route} HTTP/1.1\r\nhost: 10.0.0.1:8443\r\ncontent-type: {kind}\r\ncontent-length: {len(request)}\r\n\r\n"
-        self.pipe.say(CLIENT, head.encode() + request)
-        head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(response)}\r\n\r\n"
-        self.pipe.say(SERVER, head.encode() + response)
+        for direction, first, body in (
+            (CLIENT, f"POST {route} HTTP/1.1\r\nhost: 10.0.0.1:8443", request),
+            (SERVER, f"HTTP/1.1 {status}", response),
+        ):
+            head = f"{first}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+            self.pipe.say(direction, head.encode() + body)
 
     def join(self) -> None:
         request = ActivateNodeRequest(public_key=b"key", heartbeat_interval=10)
@@ -74,20 +76,41 @@ class Site:
             ActivateNodeResponse(node_id=NODE).SerializeToString(),
         )
 
-    def push(self, reply: Message, *, without: int = 0) -> dict[str, bytes]:
-        """Send a reply and its objects but for the last `without`; the objects by id."""
+    def push(self, reply: Message, *, without: int = 0, spoil: str = "") -> dict[str, bytes]:
+        """Send a reply and its objects but for the last `without`; the objects by id.
+
+        `spoil`: what of the announcement is not so: "tree", "id" or "metadata".
+        """
+        objects = self.announce(reply, spoil)
+        for key in list(objects)[: max(0, len(objects) - without)]:
+            self.push_object(key, objects[key])
+        return objects
+
+    def push_only(self, reply: Message, *, known: set[str]) -> None:
+        """Send a reply, and of its objects those that the coordinator does not know."""
+        for key, content in self.announce(reply).items():
+            if key not in known:
+                self.push_object(key, content)
+
+    def announce(self, reply: Message, spoil: str = "") -> dict[str, bytes]:
+        """Say that a reply is coming; its objects by id, children first."""
         reply.metadata.__dict__["_message_id"] = reply.object_id
         objects = {key: each.deflate() for key, each in get_all_nested_objects(reply).items()}
+        proto, tree = message_to_proto(remove_content_from_message(reply)), get_object_tree(reply)
+        if spoil == "tree":
+            del tree.children[0].children[0].children[:]
+        elif spoil == "id":
+            tree.children[0].object_id = "hidden"
+        elif spoil == "metadata":
+            proto.metadata.group_id = "hidden"
         request = PushMessagesRequest(
             node=Node(node_id=NODE),
-            messages_list=[message_to_proto(remove_content_from_message(reply))],
-            message_object_trees=[get_object_tree(reply)],
+            messages_list=[proto],
+            message_object_trees=[tree],
             clientapp_runtime_list=[1.5],
         )
         response = PushMessagesResponse(results={"a": 0, "b": 1}, objects_to_push=list(objects), session_id="abc")
         self.exchange("/v1/fleet/push-messages", request.SerializeToString(), response.SerializeToString())
-        for key in list(objects)[: len(objects) - without]:
-            self.push_object(key, objects[key])
         return objects
 
     def push_object(self, object_id: str, content: bytes, *, behind: bytes = b"") -> None:
@@ -117,8 +140,4 @@ class Site:
 
     @property
     def secrets(self) -> dict[bytes, dict[str, bytes]]:
-        found: dict[bytes, dict[str, bytes]] = {}
-        for line in self.pipe.key_log.splitlines():
-            label, client_random, secret = line.split()
-            found.setdefault(bytes.fromhex(client_random), {})[label] = bytes.fromhex(secret)
-        return found
+        return self.pipe.secrets

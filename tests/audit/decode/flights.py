@@ -5,6 +5,7 @@ A process of its own, because Python's `ssl` cannot choose a suite of TLS 1.3: O
 
 from __future__ import annotations
 
+import copy
 import datetime
 import functools
 import hashlib
@@ -42,14 +43,19 @@ class Conversation:
     said: dict[str, bytes]
     key_log: str
     certificates: dict[str, str]
+    handshake: int  # how many of the flights come before anything is said
 
     @property
     def secrets(self) -> dict[bytes, dict[str, bytes]]:
-        found: dict[bytes, dict[str, bytes]] = {}
-        for line in self.key_log.splitlines():
-            label, client_random, secret = line.split()
-            found.setdefault(bytes.fromhex(client_random), {})[label] = bytes.fromhex(secret)
-        return found
+        return secrets_of(self.key_log)
+
+
+def secrets_of(key_log: str) -> dict[bytes, dict[str, bytes]]:
+    found: dict[bytes, dict[str, bytes]] = {}
+    for line in key_log.splitlines():
+        label, client_random, secret = line.split()
+        found.setdefault(bytes.fromhex(client_random), {})[label] = bytes.fromhex(secret)
+    return found
 
 
 def certificate(name: str) -> tuple[bytes, bytes, str]:
@@ -72,7 +78,7 @@ def certificate(name: str) -> tuple[bytes, bytes, str]:
 class Pipe:
     """Both ends of a TLS session in memory; records what crosses between them."""
 
-    def __init__(self, folder: Path, *, version: str = "TLSv1_3", ciphers: str = "") -> None:
+    def __init__(self, folder: Path, *, version: str = "TLSv1_3", ciphers: str = "", curve: str = "") -> None:
         self.flights: list[tuple[str, bytes]] = []
         self.certificates = {}
         log = folder / "keys.log"
@@ -92,14 +98,35 @@ class Pipe:
         contexts[0].verify_mode = contexts[1].verify_mode = ssl.CERT_REQUIRED
         contexts[0].load_verify_locations(folder / f"{SERVER}.crt")
         contexts[1].load_verify_locations(folder / f"{CLIENT}.crt")
-        self._log = log
+        if curve:
+            contexts[1].set_ecdh_curve(curve)
+        self._log, self._contexts = log, contexts
+        self._begin(None)
+
+    def _begin(self, ticket: ssl.SSLSession | None) -> None:
+        contexts = self._contexts
         self._written = {each: ssl.MemoryBIO() for each in (CLIENT, SERVER)}
         self._read = {each: ssl.MemoryBIO() for each in (CLIENT, SERVER)}
         self._out = {
-            CLIENT: contexts[0].wrap_bio(self._read[CLIENT], self._written[CLIENT]),
+            CLIENT: contexts[0].wrap_bio(self._read[CLIENT], self._written[CLIENT], session=ticket),
             SERVER: contexts[1].wrap_bio(self._read[SERVER], self._written[SERVER], server_side=True),
         }
         self._shake()
+
+    def resumed(self) -> Pipe:
+        """Another session between the same two, with the ticket of this one."""
+        again = copy.copy(self)
+        again.flights = []
+        again._begin(self._out[CLIENT].session)
+        return again
+
+    @property
+    def reused(self) -> bool:
+        return self._out[CLIENT].session_reused
+
+    @property
+    def secrets(self) -> dict[bytes, dict[str, bytes]]:
+        return secrets_of(self.key_log)
 
     @property
     def key_log(self) -> str:
@@ -164,12 +191,13 @@ def conversation(suite: str, size: int) -> Conversation:
         flights.append((direction, body[at : at + length]))
         at += length
     inside = {CLIENT: content(size, 1) + content(500, 3), SERVER: content(500, 2) + content(500, 4)}
-    return Conversation(tuple(flights), inside, said["key_log"], said["certificates"])
+    return Conversation(tuple(flights), inside, said["key_log"], said["certificates"], said["handshake"])
 
 
 def main() -> None:
     version, suite, size, folder = sys.argv[1:]
     pipe = Pipe(Path(folder), version=version, ciphers=suite if version == "TLSv1_2" else "")
+    handshake = len(pipe.flights)
     pipe.say(CLIENT, content(int(size), 1))
     pipe.say(SERVER, content(500, 2))
     pipe.say(CLIENT, content(500, 3))
@@ -178,6 +206,7 @@ def main() -> None:
         "flights": [(direction, len(data)) for direction, data in pipe.flights],
         "key_log": pipe.key_log,
         "certificates": pipe.certificates,
+        "handshake": handshake,
     }
     sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + b"".join(data for _, data in pipe.flights))
 

@@ -124,11 +124,11 @@ def frames_of(flights: Iterable[tuple[str, bytes]], segment_sizes: Iterator[int]
     return connection.frames
 
 
-def reordered(frames: list[Frame], seed: int = 0) -> list[Frame]:
-    """Frames behind the handshake come up to eight places early or late."""
+def reordered(frames: list[Frame], seed: int = 0, *, behind: int = 3) -> list[Frame]:
+    """Frames behind the first ones, TCP's handshake, come up to eight places early or late."""
     generator = random.Random(seed)  # noqa: S311
-    late = {id(frame): index + generator.uniform(0, 8) for index, frame in enumerate(frames[3:])}
-    return frames[:3] + sorted(frames[3:], key=lambda frame: late[id(frame)])
+    late = {id(frame): index + generator.uniform(0, 8) for index, frame in enumerate(frames[behind:])}
+    return frames[:behind] + sorted(frames[behind:], key=lambda frame: late[id(frame)])
 
 
 def retransmitted(frames: list[Frame], seed: int = 0) -> list[Frame]:
