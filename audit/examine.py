@@ -144,7 +144,7 @@ class _Examiner:
     def _message(self, message: WireMessage) -> None:
         self.findings += self._schema.check_message(message)
         place = message.place
-        key = (place.site, place.direction, place.round)
+        key = (place.site, place.direction, "controls" if place.site == CONTROL_SITE else place.round)
         self._flow_messages[key] += 1
         for leaf in message.leaves:
             self._flow_bytes[key] += self._leaf(leaf)

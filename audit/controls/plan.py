@@ -93,8 +93,8 @@ def control_plan(clean: Saying) -> tuple[Control, ...]:
         Control("clean", "a reply like those of the sites, and nothing else", (), (clean,)),
         Control("jpeg", "a picture as a JPEG file", ("image/jpeg",), (Saying({"u": bytes_of_jpeg}),)),
         Control("png", "a picture as a PNG file", ("image/png",), (Saying(notes={"debug": png}),)),
-        Control("pixels", "a picture's pixels, as bytes", ("image/known", "pixels/"), (Saying({"u": first}),)),
-        Control("floats", "the same, scaled, within an update", ("image/known", "pixels/"), (Saying({"u": hidden}),)),
+        Control("pixels", "a picture's pixels, as bytes", ("image/known",), (Saying({"u": first}),)),
+        Control("floats", "the same, scaled, within an update", ("pixels/",), (Saying({"u": hidden}),)),
         Control("base64", "a JPEG file in base64", ("image/jpeg",), (Saying(notes={"debug": "x" + text}),)),
         Control(
             "split",

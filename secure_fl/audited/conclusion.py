@@ -19,7 +19,7 @@ from audit.capture.keylog import parse_key_log
 from audit.capture.sealing import seal
 from audit.detect.fingerprints import ImageIndex
 from audit.report.document import FORMAT, Document, judged
-from audit.report.sections import Leakage, ManifestCheck, Outcome, Privacy
+from audit.report.measurements import Leakage, ManifestCheck, Outcome, Privacy
 from audit.report.shape import from_mapping, to_mapping
 from audit.report.transparency import AuditLog
 from secure_fl.audited.evidence import CAPTURE_FILE, EVIDENCE_FILE, SECRETS_FILE, WireFacts, controls_of

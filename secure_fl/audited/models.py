@@ -12,7 +12,7 @@ import numpy as np
 
 from audit.findings import Finding
 from audit.leakage.manifest import ModelManifest, refusals
-from audit.report.sections import ManifestCheck, Outcome
+from audit.report.measurements import ManifestCheck, Outcome
 from secure_fl.models import VectorSpec, load_model
 from secure_fl.runs import RunRecord
 

@@ -10,18 +10,17 @@ from importlib import metadata
 from pathlib import Path
 
 from audit.report.limits import AUDITED, NOT_PROVEN, THREAT_MODEL
+from audit.report.measurements import Privacy, Spending
 from audit.report.sections import (
     DataPart,
     Environment,
     Measure,
     Model,
-    Privacy,
     Refusal,
     Robustness,
     Run,
     Scope,
     Setting,
-    Spending,
 )
 from secure_fl.compositions import FEDAVG
 from secure_fl.config import RunConfig
@@ -54,7 +53,7 @@ def run_part(record: RunRecord, seconds: float) -> Run:
         duration_s=round(seconds, 3),
         topology=f"{config.sites} sites{remote} and a coordinator, over TLS 1.3",
         sites=tuple(f"site-{index}" for index in range(config.sites)),
-        rounds=len(summary.rounds),
+        rounds=max((row.round for row in summary.rounds), default=0),
     )
 
 

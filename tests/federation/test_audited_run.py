@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from audit.findings import Finding, Verdict
+from audit.capture.keylog import parse_key_log
+from audit.capture.pcap import PcapWriter, read_packets
+from audit.capture.sealing import open_sealed
+from audit.detect.scan import Scan
+from audit.findings import BlindSpot, Finding, Place, Verdict
 from audit.report.document import Document
 from audit.verify import verify_bundle
-from secure_fl.audited.recheck import recheck_bundle
+from secure_fl.audited.evidence import WireFacts
+from secure_fl.audited.recheck import examined, recheck_bundle
 from secure_fl.config_sources import resolve
 from secure_fl.errors import IntegrityError
 from secure_fl.federation.auditor import AuditorKeys, read_opening_key, read_verifying_key
@@ -37,14 +43,14 @@ def run(home: Path, **settings: object) -> RunRecord:
 def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
     need_capture()
     home = tmp_path_factory.mktemp("clean")
-    return home, run(home)
+    return home, run(home, samples=400, test_samples=100)
 
 
 @pytest.fixture(scope="module")
 def leaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunRecord, Document]]:
     need_capture()
     home = tmp_path_factory.mktemp("leaking")
-    record = run(home, sites=7, attack="+".join(LEAKS), attackers=6)
+    record = run(home, samples=500, test_samples=60, sites=7, attack="+".join(LEAKS), attackers=6)
     yield record, document_of(record)
     shutil.rmtree(home)
 
@@ -102,6 +108,99 @@ def test_a_capture_without_one_packet_is_not_the_one_that_was_examined(
     capture.write_bytes(data[: len(data) // 2])
     found = recheck_bundle(bundle, document_of(record), read_opening_key(keys_of(home).opening_key))
     assert any("verdict" in each for each in found)
+
+
+@dataclass(frozen=True)
+class Again:
+    """The clean run's evidence, to be examined again with a part of it, or of the audit, missing."""
+
+    facts: WireFacts
+    capture: Path
+    secrets: Mapping[bytes, Mapping[str, bytes]]
+
+    def verdict(self) -> Verdict:
+        return examined(self.facts, self.capture, self.secrets).verdict
+
+
+@pytest.fixture(scope="module")
+def again(clean: tuple[Path, RunRecord]) -> Again:
+    home, record = clean
+    bundle = record.folder / "audit"
+    key = read_opening_key(keys_of(home).opening_key)
+    secrets = parse_key_log(open_sealed((bundle / "sessions.sealed").read_bytes(), key).decode())
+    return Again(WireFacts.from_bytes((bundle / "evidence.json").read_bytes()), bundle / "capture.pcap", secrets)
+
+
+def test_the_evidence_alone_gives_the_verdict(again: Again) -> None:
+    assert again.verdict() is Verdict.PASS
+
+
+class Blind:
+    """Stands where a search stood, and finds nothing."""
+
+    blind_spots: tuple[BlindSpot, ...] = ()
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def feed(self, *_: object) -> list[Finding]:
+        return []
+
+    add = search = feed
+
+    def close(self) -> list[Finding]:
+        return []
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        {"audit.examine.scan_report": lambda *_: Scan((), (), 0), "audit.examine.StreamScanner": Blind},
+        {"audit.detect.scan.TEXTS": ()},
+        {"audit.examine._SaidOverTime": Blind},
+        {"audit.examine.inspect_array": lambda *_: []},
+        {"audit.detect.fingerprints.ImageIndex.search": lambda *_: []},
+        {"audit.detect.schema.Schema.check_message": lambda *_: []},
+    ],
+    ids=["files", "encodings", "over-messages", "pixels", "known-pictures", "schema"],
+)
+def test_an_audit_with_one_stage_switched_off_does_not_pass(
+    again: Again, monkeypatch: pytest.MonkeyPatch, stage: dict[str, object]
+) -> None:
+    for name, blind in stage.items():
+        monkeypatch.setattr(name, blind)
+    assert again.verdict() is Verdict.INCOMPLETE
+
+
+def test_an_audit_that_complains_of_the_clean_control_does_not_pass(
+    again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def complain(array: object, place: Place) -> list[Finding]:
+        return [Finding("pixels/f4", "", place)] if place.round.startswith("control-") else []
+
+    monkeypatch.setattr("audit.examine.inspect_array", complain)
+    assert again.verdict() is Verdict.INCOMPLETE
+
+
+def test_without_the_secret_of_one_session_the_audit_does_not_pass(again: Again) -> None:
+    for random in list(again.secrets)[:3]:
+        others = {key: value for key, value in again.secrets.items() if key != random}
+        assert replace(again, secrets=others).verdict() is Verdict.INCOMPLETE
+
+
+def test_without_the_controls_session_the_audit_does_not_pass(again: Again, tmp_path: Path) -> None:
+    # The controls come last: without the last third of the packets they are missing, and more with them.
+    packets = list(read_packets(again.capture))
+    with (tmp_path / "cut.pcap").open("wb") as stream:
+        writer = PcapWriter(stream, packets[0].link_type)
+        for packet in packets[: 2 * len(packets) // 3]:
+            writer.write(int(packet.time_s * 1e9), packet.data)
+    assert replace(again, capture=tmp_path / "cut.pcap").verdict() is Verdict.INCOMPLETE
+
+
+def test_what_the_kernel_dropped_is_enough_not_to_pass(again: Again) -> None:
+    lossy = tuple(replace(each, kernel_drops=1) for each in again.facts.captures)
+    assert replace(again, facts=replace(again.facts, captures=lossy)).verdict() is Verdict.INCOMPLETE
 
 
 def test_secrets_leave_the_run_sealed_only(clean: tuple[Path, RunRecord], tmp_path: Path) -> None:
