@@ -19,6 +19,7 @@ __all__ = ["bound_chart", "legend", "roc_chart", "round_chart", "round_order", "
 
 COLORS = 8  # classes c0 … c7 of the style sheet; what comes after shares the last
 _WIDTH = 520
+_LONGEST = 30  # letters of a label
 
 
 def legend(names: Sequence[str]) -> Markup:
@@ -31,11 +32,11 @@ def legend(names: Sequence[str]) -> Markup:
 
 
 def round_chart(title: str, flows: Sequence[Flow], sites: Sequence[str]) -> Markup:
-    """Bytes by round, stacked by site."""
-    rounds = sorted({flow.round for flow in flows}, key=round_order)
+    """Bytes by round, stacked by site; what belongs to no round (controls, polls) shares one bar."""
     cells: dict[tuple[str, str], int] = defaultdict(int)
     for flow in flows:
-        cells[flow.round, flow.site] += flow.bytes
+        cells[flow.round if flow.round.isdigit() or flow.round == "join" else "other", flow.site] += flow.bytes
+    rounds = sorted({name for name, _ in cells}, key=round_order)
     most = max((sum(cells[each, site] for site in sites) for each in rounds), default=0) or 1
     height, left, bottom, top = 190, 58, 24, 10
     step = (_WIDTH - left - 6) / max(len(rounds), 1)
@@ -53,17 +54,17 @@ def round_chart(title: str, flows: Sequence[Flow], sites: Sequence[str]) -> Mark
         x, base = left + step * (at + 0.5) - width / 2, 0
         for index, site in enumerate(sites):
             if part := cells[name, site]:
-                tip = element("title", None, f"{site}, {_round_name(name)}: {size(part)}")
+                tip = element("title", None, f"{site}, {'round ' * name.isdigit()}{name}: {size(part)}")
                 shapes.append(_rect(f"c{_color(index)}", x, y(base + part), width, y(base) - y(base + part), tip))
                 base += part
         if at % every == 0:
-            shapes.append(_label("x", x + width / 2, height - 8, name or "–"))
+            shapes.append(_label("x", x + width / 2, height - 8, name))
     return _figure(title, _WIDTH, height, shapes, f"{title}. Highest: {size(most)}. The table below has the numbers.")
 
 
 def round_order(name: str) -> tuple[int, int, str]:
     """Joining first, then the rounds by number, then what belongs to none."""
-    return (1, int(name), "") if name.isdigit() else (2 if not name else 0, 0, name)
+    return (1, int(name), "") if name.isdigit() else (0 if name == "join" else 2, 0, name)
 
 
 def session_chart(sessions: Sequence[WireSession]) -> Markup:
@@ -81,7 +82,7 @@ def session_chart(sessions: Sequence[WireSession]) -> Markup:
         x, width = ((_WIDTH * 2 - left - right) * part / span for part in (each.opened_s - begin, _length(each)))
         kind = "open" if each.decrypted else "closed"
         tip = element("title", None, f"{each.id}, {each.site}: {size(each.client_bytes + each.server_bytes)}")
-        shapes.append(_label("y", left - 8, top + row * at + 13, f"{each.site or 'unknown'} {each.id}"[:22]))
+        shapes.append(_label("y", left - 8, top + row * at + 13, f"{_cut(each.site or 'unknown', 16)} {each.id}"))
         shapes.append(_rect(kind, left + x, top + row * at + 3, max(width, 2), row - 7, tip))
         if not each.decrypted:
             shapes.append(_label("within", left + x + 6, top + row * at + 13.5, "✕ not decrypted"))
@@ -110,7 +111,8 @@ def bound_chart(bounds: Sequence[Bound]) -> Markup:
     """Each lower bound as a bar, what is claimed as a line across it."""
     drawn = [each for each in bounds if each.lower is not None]
     most = 1.12 * max([*(each.lower or 0.0 for each in drawn), *(each.claimed or 0.0 for each in drawn), 0.1])
-    row, left, top = 30, 150, 8
+    row, top = 30, 8
+    left = 20 + 6.2 * min(max((len(each.test) for each in drawn), default=0), _LONGEST)
     height = top + row * len(drawn) + 22
 
     def x(value: float) -> float:
@@ -120,7 +122,7 @@ def bound_chart(bounds: Sequence[Bound]) -> Markup:
     for at, each in enumerate(drawn):
         y = top + row * at
         kind = "bad" if each.outcome is Outcome.VIOLATED else "good"
-        shapes.append(_label("y", left - 8, y + 16, each.test))
+        shapes.append(_label("y", left - 8, y + 16, _cut(each.test, _LONGEST)))
         end = x(each.lower or 0)
         shapes.append(_rect(kind, left, y + 4, end - left, row - 12))
         roomy = end - left > 40
@@ -189,12 +191,12 @@ def _length(session: WireSession) -> float:
     return session.closed_s - session.opened_s
 
 
-def _round_name(name: str) -> str:
-    return f"round {name}" if name.isdigit() else name or "outside of rounds"
-
-
 def _color(index: int) -> int:
     return min(index, COLORS - 1)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _short(value: float) -> str:

@@ -139,7 +139,7 @@ def _privacy_tile(document: Document) -> Markup:
     lower = max((each.lower for each in privacy.bounds if each.lower is not None), default=None)
     proved = "not tested" if lower is None else f"proved to be spent: ≥ {epsilon(lower)}"
     if not privacy.spent:
-        return _tile("differential privacy", "none", proved, "")
+        return _tile("differential privacy", "none", proved if lower else "claimed", "")
     worst = None if any(s.epsilon is None for s in privacy.spent) else max(s.epsilon or 0.0 for s in privacy.spent)
     broken = any(each.outcome is Outcome.VIOLATED for each in privacy.bounds)
     return _tile("ε claimed, at most", epsilon(worst), proved, "bad" if broken else "")

@@ -81,7 +81,7 @@ def provision_parts(document: Document) -> list[Markup]:
     rows = [
         (
             each.name, each.asks, each.evidence,
-            joined(*(element("a", {"href": f"#{anchor}"}, f"{anchor} ") for anchor in each.sections)),
+            joined(*(joined(element("a", {"href": f"#{anchor}"}, anchor), " ") for anchor in each.sections)),
         )
         for each in provisions(document)
     ]  # fmt: skip
@@ -96,8 +96,9 @@ def provision_parts(document: Document) -> list[Markup]:
 def verify_parts(document: Document) -> list[Markup]:
     """Section 12."""
     commands = (
-        "secure-fl audit verify BUNDLE --key auditor.pub             # every byte is the auditor's\n"
-        "secure-fl audit verify BUNDLE --key auditor.pub --recheck   # decrypt and search again, same verdict"
+        "secure-fl audit verify BUNDLE --key auditor.pub             # every byte is the auditor's",
+        Markup("\n"),  # a line break is the one control character that a page of ours writes itself
+        "secure-fl audit verify BUNDLE --key auditor.pub --recheck   # decrypt and search again, same verdict",
     )
     text = (
         "The first needs this folder and the auditor's public key, and neither the federation nor a network. Get the "
@@ -108,7 +109,7 @@ def verify_parts(document: Document) -> list[Markup]:
         (element("code", None, each.name), size(each.bytes), hashed(each.sha256), each.note)
         for each in document.attachments
     ]
-    parts = [element("p", None, text), element("pre", {"tabindex": 0}, element("code", None, commands))]
+    parts = [element("p", None, text), element("pre", {"tabindex": 0}, element("code", None, *commands))]
     if rows:
         parts.append(table("Evidence in this bundle", ("file", "#size", "SHA-256", "note"), rows))
     digests = {

@@ -39,7 +39,7 @@ def privacy_parts(privacy: Privacy) -> list[Markup]:
         parts.append(table("Upper bounds: the sites' ledgers as an accountant reads them", head, rows))
     if not privacy.bounds:
         return [*parts, element("p", {"class": "soft"}, "No empirical test was made.")]
-    if any(each.lower is not None for each in privacy.bounds):
+    if any(each.lower is not None and each.claimed is not None for each in privacy.bounds):
         parts.append(element("div", {"class": "figures"}, bound_chart(privacy.bounds)))
     bounds = [
         (

@@ -31,13 +31,15 @@ def provisions(document: Document) -> tuple[Provision, ...]:
     behaved = sum(each.behaved for each in seen.controls)
     tested = sum(each.outcome is not Outcome.NOT_TESTED for each in document.privacy.bounds)
     worst = max((each.epsilon or float("inf") for each in document.privacy.spent), default=None)
-    spent = "no differential privacy" if worst is None else f"ε = {epsilon(None if worst == float('inf') else worst)}"
+    claim = "No differential privacy is claimed"
+    if worst is not None:
+        bound = epsilon(None if worst == float("inf") else worst)
+        claim = f"The sites' ledgers claim ε ≤ {bound}; {count(tested, 'test')} of that claim"
     return (
         Provision("GDPR Art. 5(1)(c)", "data minimisation", f"What left each site: updates and metrics; {wire}.",
                   ("wire", "findings")),
         Provision("GDPR Art. 25", "data protection by design and by default",
-                  f"The sites' ledgers claim {spent}; {count(tested, 'test')} of that claim. The schema of what may be "
-                  "sent is declared before the run.", ("privacy", "findings")),
+                  f"{claim}. The schema of what may be sent is declared before the run.", ("privacy", "findings")),
         Provision("GDPR Art. 30", "records of processing", "Sites, numbers of images, digests of data and models, "
                   "settings and times of this run.", ("model", "environment")),
         Provision("GDPR Art. 32", "security of processing; regular testing of it",
@@ -48,7 +50,7 @@ def provisions(document: Document) -> tuple[Provision, ...]:
                   ("limits", "leakage")),
         Provision("HIPAA 164.308(a)(8)", "periodic technical evaluation",
                   f"Evaluation of {document.run.started[:10]}: {document.verdict}.", ("verdict",)),
-        Provision("HIPAA 164.312(b)", "audit controls", f"{len(seen.captures)} capture account(s), a ledger of "
+        Provision("HIPAA 164.312(b)", "audit controls", f"{count(len(seen.captures), 'capture account')}, a ledger of "
                   f"{seen.ledger.captured_bytes:,} bytes, an append-only log of audits.", ("wire", "verify")),
         Provision("HIPAA 164.312(c)", "integrity", f"Digests of the model before and after ({model.name}), objects "
                   "checked by SHA-256, the bundle signed with Ed25519.", ("model", "verify")),

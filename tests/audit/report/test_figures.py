@@ -32,9 +32,9 @@ def test_bars_are_as_high_as_their_bytes_and_stand_on_each_other() -> None:
 
 
 def test_joining_comes_first_then_rounds_by_number_then_the_rest() -> None:
-    flows = [Flow("a", "to-site", name, 1, 1) for name in ("10", "2", "", "join", "1")]
+    flows = [Flow("a", "to-site", name, 1, 1) for name in ("10", "2", "", "control-png", "join", "1")]
     drawn = round_chart("t", flows, ["a"])
-    assert re.findall(r'<text class="x"[^>]*>([^<]*)<', drawn) == ["join", "1", "2", "10", "–"]
+    assert re.findall(r'<text class="x"[^>]*>([^<]*)<', drawn) == ["join", "1", "2", "10", "other"]
 
 
 def test_more_sites_than_colours_share_the_last_one() -> None:

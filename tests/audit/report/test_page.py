@@ -82,6 +82,16 @@ def test_a_page_can_be_heard(document: Document) -> None:
     assert {str(each["href"])[1:] for tag, each in tree.tags if tag == "a"} <= anchors
 
 
+def test_commands_stand_on_lines_of_their_own() -> None:
+    tree = Tree(page(CLEAN))
+    (commands,) = [words for words in tree.words if "--recheck" in words]
+    assert [line.split(" #")[0].rstrip() for line in commands.splitlines()] == [
+        "secure-fl audit verify BUNDLE --key auditor.pub",
+        "secure-fl audit verify BUNDLE --key auditor.pub --recheck",
+    ]
+    assert "\\u0" not in tree.text
+
+
 def test_limits_come_before_results() -> None:
     text = Tree(page(CLEAN)).text
     assert text.index("What this audit does not prove") < text.index("Where every byte went")
