@@ -53,7 +53,8 @@ def scan_files(root: Path, *, secrets: Secrets, port: int) -> Iterator[FileScan]
         return
     for folder, folders, names in os.walk(root):
         folders.sort()
-        for path in (Path(folder) / name for name in sorted(names)):
+        linked = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for path in (Path(folder) / name for name in sorted([*names, *linked])):
             if path.is_symlink() or not path.is_file():
                 yield _unread(path, "a link, device or socket is not followed")
                 continue

@@ -68,6 +68,10 @@ def test_every_requirement_has_a_pin_that_satisfies_it(project: dict[str, Any], 
     assert [str(r) for r in wanted if not r.specifier.contains(pins.get(_normal(r.name), "0"))] == []
 
 
+# Libraries that only an extra brings, and that we use where they are.
+OPTIONAL = ("ray", "dp-accounting", "llvmlite", "hyperscan", "fpdf2")
+
+
 def test_what_we_import_is_declared_and_explained(project: dict[str, Any]) -> None:
     ours = {*PACKAGES, "benchmarks", "tools"}
     imported = (
@@ -83,8 +87,7 @@ def test_what_we_import_is_declared_and_explained(project: dict[str, Any]) -> No
     by_module = metadata.packages_distributions()
     extras = project["project"]["optional-dependencies"]
     declared = {_normal(Requirement(text).name) for text in [*project["project"]["dependencies"], *extras["sim"]]}
-    # Libraries that only an extra brings, and that we use where they are: ray, the second accountant, LLVM.
-    used = {_normal(by_module.get(module, [module])[0]) for module in imported} - {"ray", "dp-accounting", "llvmlite", "fpdf2"}
+    used = {_normal(by_module.get(module, [module])[0]) for module in imported} - {*OPTIONAL}
     assert used - declared == set(), "imported and not declared"
     # The digits are read from scikit-learn's data file; importing it would take two seconds.
     assert declared - used == {"scikit-learn"}, "declared and not imported"

@@ -32,7 +32,7 @@ _FOUND, _COULD_NOT = 3, 1
 _SHOWN = 50
 
 
-@app.command("scan", epilog=examples("secure-fl audit scan picture.bin"))
+@app.command("scan", epilog=examples("secure-fl audit scan update.bin"))
 def scan_command(
     path: Annotated[Path, typer.Argument(help="a file, or a folder with all that is below it", metavar="FILE|DIR")],
     key_log: Annotated[

@@ -23,8 +23,11 @@ from secure_fl.config import RunConfig
 from secure_fl.config_sources import ResolvedConfig
 from secure_fl.runs import RunRecord
 
-# These wait for a coordinator on another machine; tests/federation brings both ends.
-ELSEWHERE = {"secure-fl federation site"}
+# What these need is made in tests/federation, which runs them too.
+ELSEWHERE = {
+    "secure-fl federation site": "takes part in a federation that runs elsewhere",
+    "secure-fl audit verify": "needs a run that was audited over TLS",
+}
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -122,6 +125,7 @@ class LivedIn:
         self.home = home
         pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(home / "picture.png")
+        (home / "update.bin").write_bytes(np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32).tobytes())
         self("secure-fl run --preset smoke --grid local -c samples=90 -c test-samples=30")
 
     def __call__(self, example: str) -> None:
@@ -148,6 +152,6 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> LivedIn:
 @pytest.mark.parametrize(("name", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
 def test_every_example_in_help_runs(name: str, example: str, lived_in: LivedIn) -> None:
     if name in ELSEWHERE:
-        pytest.skip("takes part in a federation that runs elsewhere")
+        pytest.skip(ELSEWHERE[name])
     lived_in.prepare(name)
     lived_in(example)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from audit.capture.keylog import parse_key_log
 from audit.capture.pcap import PcapWriter, read_packets
@@ -22,6 +23,7 @@ from audit.report.document import Document
 from audit.verify import verify_bundle
 from secure_fl.audited.evidence import WireFacts
 from secure_fl.audited.recheck import examined, recheck_bundle
+from secure_fl.cli.main import app
 from secure_fl.config_sources import resolve
 from secure_fl.errors import IntegrityError
 from secure_fl.federation.auditor import AuditorKeys, read_opening_key, read_verifying_key
@@ -90,6 +92,20 @@ def test_whoever_has_the_public_key_can_verify_the_bundle(clean: tuple[Path, Run
     home, record = clean
     found = verify_bundle(record.folder / "audit", read_verifying_key(keys_of(home).verifying_key))
     assert found.ok, found.problems
+
+
+def test_the_command_line_verifies_and_rechecks(clean: tuple[Path, RunRecord], tmp_path: Path) -> None:
+    home, record = clean
+    keys, bundle = keys_of(home), record.folder / "audit"
+    arguments = ["audit", "verify", str(bundle), "--key", str(keys.verifying_key)]
+    told = CliRunner().invoke(app, [*arguments, "--recheck", "--opening-key", str(keys.opening_key)])
+    assert told.exit_code == 0, told.output
+    assert "verdict   PASS" in told.output and "tells the same" in told.output
+    assert CliRunner().invoke(app, [*arguments, "--recheck"]).exit_code == 4
+    copied = shutil.copytree(bundle, tmp_path / "audit")
+    (copied / "findings.sarif").write_bytes((copied / "findings.sarif").read_bytes() + b" ")
+    refused = CliRunner().invoke(app, ["audit", "verify", str(copied), "--key", str(keys.verifying_key)])
+    assert refused.exit_code == 1 and "findings.sarif" in refused.output
 
 
 def test_whoever_can_open_the_secrets_comes_to_the_same_examination(clean: tuple[Path, RunRecord]) -> None:
