@@ -99,6 +99,23 @@ def verify_command(
     _tell_verified(bundle, verification, recheck=recheck)
 
 
+@app.command("check", epilog=examples("secure-fl audit check"))
+def check_command() -> None:
+    """Say whether packets can be captured here, which an audited run needs. Exit code 0: they can; 4: not, and why."""
+    from audit.capture.account import CaptureUnavailable
+    from audit.capture.packet_socket import BLOCK_BYTES, PacketRing
+
+    try:
+        PacketRing("lo", 1, 2 * BLOCK_BYTES).close()
+    except CaptureUnavailable as unavailable:
+        raise NotFoundError(
+            "a run here cannot be audited",
+            why=unavailable.reason,
+            fix="sudo, or a network namespace of your own: unshare --user --map-root-user --net",
+        ) from None
+    current().result({"capture": True}, "packets can be captured here: runs can be audited")
+
+
 @app.command("keys", epilog=examples("secure-fl audit keys ./auditor"))
 def keys_command(
     folder: Annotated[Path, typer.Argument(help="where the keys go; existing ones are kept", metavar="DIR")],
