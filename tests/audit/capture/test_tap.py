@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
+import shutil
 import ssl
 import stat
+import subprocess
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from audit.capture.keylog import read_key_log
+from audit.capture.ring import Capture
 from audit.capture.tap import KEY_LOG, Tap, TapSession, TapSettings
 from tests.audit.capture.certificates import Authority
+from tests.audit.capture.traffic import need_capture
 
 pytestmark = pytest.mark.timeout(60)
 REQUEST = hashlib.shake_128(b"request").digest(3_000_000)
@@ -47,8 +53,13 @@ def client_context(authority: Authority, *protocols: str) -> ssl.SSLContext:
     return context
 
 
-async def exchange(settings: TapSettings, server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[TapSession, Tap]:
-    """One request and answer through a tap; checks that both arrived as they were sent."""
+async def exchange(
+    settings: TapSettings, server: ssl.SSLContext, client: ssl.SSLContext, captures: Path | None = None
+) -> tuple[TapSession, Tap]:
+    """One request and answer through a tap; checks that both arrived as they were sent.
+
+    `captures`: a folder for "site.pcap" and "coordinator.pcap", one a leg.
+    """
     seen = asyncio.get_running_loop().create_future()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -59,7 +70,10 @@ async def exchange(settings: TapSettings, server: ssl.SSLContext, client: ssl.SS
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=server) as upstream:
         settings = replace(settings, upstream_port=upstream.sockets[0].getsockname()[1])
-        async with Tap(settings, "127.0.0.1") as tap:
+        async with Tap(settings, "127.0.0.1") as tap, AsyncExitStack() as stack:
+            if captures is not None:
+                stack.enter_context(Capture("lo", tap.port, captures / "site.pcap"))
+                stack.enter_context(Capture("lo", settings.upstream_port, captures / "coordinator.pcap"))
             reader, writer = await asyncio.open_connection(
                 "127.0.0.1", tap.port, ssl=client, server_hostname="localhost"
             )
@@ -94,6 +108,24 @@ def test_the_key_log_opens_both_legs_and_all_files_are_their_owners_only(
     assert len(secrets) == 2  # client randoms
     assert all({"CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0"} <= set(each) for each in secrets.values())
     assert {stat.S_IMODE(path.stat().st_mode) for path in settings.folder.iterdir()} == {0o600}
+
+
+def test_a_capture_of_either_leg_opens_with_the_key_log_to_the_same_bytes(
+    settings: TapSettings, authority: Authority, tmp_path: Path
+) -> None:
+    need_capture()
+    if shutil.which("tshark") is None:
+        pytest.skip("needs tshark, the judge of the decryption")
+    asyncio.run(exchange(settings, server_context(authority), client_context(authority), tmp_path))
+    for name in ("site.pcap", "coordinator.pcap"):
+        option = f"tls.keylog_file:{settings.folder / KEY_LOG}"
+        command = ["tshark", "-r", str(tmp_path / name), "-o", option, "-q", "-z", "follow,tls,raw,0"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
+        spoken = [line for line in lines if re.fullmatch(r"\t?[0-9a-f]+", line)]
+        # A tab marks the lines of one of the two, whichever tshark counts as the second.
+        marked = bytes.fromhex("".join(line for line in spoken if line[0] == "\t"))
+        plain = bytes.fromhex("".join(line for line in spoken if line[0] != "\t"))
+        assert sorted([marked, plain]) == sorted([REQUEST, ANSWER])
 
 
 @pytest.mark.parametrize(
