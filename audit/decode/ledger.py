@@ -59,4 +59,4 @@ class Ledger:
         total: Counter[str] = Counter()
         for page in self.pages.values():
             total.update(page.parts)
-        return dict(total.most_common())
+        return {part: size for part, size in total.most_common() if size}

@@ -33,10 +33,11 @@ _TAIL = 512  # bytes kept from block to block: more than any pattern stands behi
 _SLICE = 4 << 10
 _PROBE = 1 << 10  # bytes that a headerless stream has to decode without fault before it is followed
 _LETTERS = 16  # so many letters of base64 in a row are no deflate stream: 2^-32
+_VARIED = 12  # different letters; garbage that repeats itself has fewer, and is not worth a blind spot
 _PROVEN = 256  # and bytes that have to come out of them
 _MAX_OPEN = 64
 _MAX_FINDINGS = 1000
-_CREDIT, _CREDIT_A_BYTE, _TRIAL = 16 << 20, 8, 256
+_CREDIT, _CREDIT_A_BYTE, _TRIAL = 16 << 20, 8, 1024
 
 _KINDS: tuple[Format | Wrapper, ...] = (*FORMATS, *WRAPPERS)
 _ITEMS = tuple((pattern, kind) for kind in _KINDS for pattern in kind.patterns)
@@ -176,8 +177,8 @@ class _Layer:
         headerless_until: int = deflate.STREAM_LIMIT,
     ) -> None:
         self._account, self._via, self._origin = account, via, origin
-        # Garbage that happens to inflate would be searched for more of it without end: never deflate in bare deflate.
-        self._block, self._headerless_until = block, 0 if via[-1:] == ("deflate",) else headerless_until
+        # Garbage that happens to inflate would be searched for more of it without end: no bare deflate inside another.
+        self._block, self._headerless_until = block, 0 if "deflate" in via else headerless_until
         self._parts: list[bytes] = []  # of the block that is being filled
         self._filled = 0
         self._buffer = b""  # bytes that were seen and that something may still look back at
@@ -291,6 +292,8 @@ class _Layer:
             at = text.end(buffer, seen)
             self._feed_run(text, memoryview(buffer)[seen:at], goes_on=at == len(buffer))
         for first, end in runs(text, buffer, at):
+            if len(self._via) >= MAX_DEPTH and len(set(buffer[first:end])) < _VARIED:
+                continue
             branches = [
                 self._branch(text.decoder(phase), text.name, self._base + first) for phase in range(text.phases)
             ]
@@ -347,8 +350,9 @@ class StreamScanner:
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Finding]:
         """The next piece; findings that are decided by now and were not given before."""
-        self.scanned_bytes += len(data)
-        self._account.credit += _CREDIT_A_BYTE * len(data)
+        size = memoryview(data).nbytes
+        self.scanned_bytes += size
+        self._account.credit += _CREDIT_A_BYTE * size
         self._layer.feed(data)
         return self._fresh()
 
@@ -370,14 +374,15 @@ def scan_report(data: bytes | bytearray | memoryview, place: Place | None = None
     is no finding at offset 0; anywhere else in the value, or wrapped, it is one.
     """
     place = place or Place()
-    account = _Account(place, prefilter(), credit=_CREDIT + _CREDIT_A_BYTE * len(data))
-    whole = len(data) <= deflate.VALUE_LIMIT
+    size = memoryview(data).nbytes
+    account = _Account(place, prefilter(), credit=_CREDIT + _CREDIT_A_BYTE * size)
+    whole = size <= deflate.VALUE_LIMIT
     layer = _Layer(account, headerless_until=deflate.VALUE_LIMIT if whole else deflate.STREAM_LIMIT)
     layer.feed(data)
     layer.close()
     found = [each for each in account.findings if each.rule != carries or each.via or each.place != place]
     found.sort(key=lambda each: (each.place.offset, each.via, each.rule))
-    return Scan(tuple(found), tuple(account.blind_spots.values()), len(data))
+    return Scan(tuple(found), tuple(account.blind_spots.values()), size)
 
 
 def scan(data: bytes | bytearray | memoryview, place: Place | None = None, *, carries: str = "") -> list[Finding]:

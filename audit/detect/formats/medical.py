@@ -40,7 +40,7 @@ def _nifti(head: Head) -> str | None:
         return _nifti2(head)
     head.confirm(345, b"+") or head.confirm(345, b"i")
     head.confirm(344, b"n")
-    head.confirm(346, b"1")
+    head.confirm(346, b"1\0")
     head.bits -= 1.0  # one of two
     return _agrees(head, size=348, rank=40, width=2, kind=70)
 

