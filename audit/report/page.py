@@ -56,7 +56,7 @@ def page(document: Document) -> str:
         element("title", None, f"{document.verdict}: audit of {document.run.title}"),
         element("style", None, Markup(resources.files("audit.report").joinpath("page.css").read_text("utf-8"))),
     )
-    return joined(Markup("<!doctype html>\n"), element("html", {"lang": "en"}, head, body), "\n")
+    return joined(Markup("<!doctype html>\n"), element("html", {"lang": "en"}, head, body), Markup("\n"))
 
 
 def _sections(document: Document) -> list[tuple[str, str, list[Markup]]]:
