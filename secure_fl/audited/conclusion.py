@@ -20,11 +20,10 @@ from audit.capture.sealing import seal
 from audit.detect.fingerprints import ImageIndex
 from audit.report.document import FORMAT, Document, judged
 from audit.report.measurements import Leakage, ManifestCheck, Outcome, Privacy
-from audit.report.shape import from_mapping, to_mapping
+from audit.report.shape import from_mapping
 from audit.report.transparency import AuditLog
 from secure_fl.audited.evidence import CAPTURE_FILE, EVIDENCE_FILE, SECRETS_FILE, WireFacts, controls_of
 from secure_fl.audited.leakage import measure_leakage
-from secure_fl.audited.models import manifest_check
 from secure_fl.audited.pictures import index_of
 from secure_fl.audited.recheck import examined
 from secure_fl.audited.searches import searches_part
@@ -136,7 +135,6 @@ def _measured(record: RunRecord, captured: Captured) -> tuple[Privacy, Leakage]:
     """The privacy and leakage sections; a run that left no model has nothing to measure."""
     try:
         found = measure_leakage(record, seed=record.config.seed)
-        manifest = manifest_check(record)
     except SecureFLError as error:
         nothing = f"Nothing was measured: {error.what}."
         check = ManifestCheck(Outcome.NOT_TESTED, "", "", nothing)
@@ -150,7 +148,7 @@ def _measured(record: RunRecord, captured: Captured) -> tuple[Privacy, Leakage]:
             "note": found["membership_note"],
             "memberships": [_only(each, "advantage", "epsilon_low") for each in found["membership"]],
             "inversions": [_inversion(found["inversion"])],
-            "manifest": to_mapping(manifest),
+            "manifest": found["manifest"],
         },
     )
     return privacy, leakage

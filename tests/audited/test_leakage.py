@@ -20,16 +20,17 @@ from secure_fl.app.coordinator import coordinate
 from secure_fl.app.identity import open_roster
 from secure_fl.app.site_privacy import ledger_file
 from secure_fl.app.strategy import FedAvg
-from secure_fl.audited.leakage import measure_leakage
-from secure_fl.audited.leakage.claims import examine
-from secure_fl.audited.leakage.engine import replay_coordinator, replay_site
-from secure_fl.audited.leakage.membership import candidates
-from secure_fl.audited.leakage.noise import noise_in_models, noise_in_updates
 from secure_fl.config_sources import resolve
 from secure_fl.data import load_test, site_sizes
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
-from secure_fl.models import VectorSpec, load_model
+from secure_fl.audited.leakage import measure_leakage
+from secure_fl.audited.leakage.claims import examine
+from secure_fl.audited.leakage.engine import replay_coordinator, replay_site
+from secure_fl.audited.leakage.membership import Candidates, audit_model, candidates
+from secure_fl.audited.leakage.models import check_models
+from secure_fl.audited.leakage.noise import noise_in_models, noise_in_updates
+from secure_fl.models import VectorSpec, flatten, load_model
 from secure_fl.privacy import engine
 from secure_fl.privacy.accounting import PrivacyEvent
 from secure_fl.privacy.mechanism import gaussian_mechanism
@@ -224,6 +225,8 @@ def test_a_plain_run_shows_its_members_and_its_picture_and_claims_nothing(plain,
         members = sum(site["train_images"] for site in plain.data["sites"])
         assert (attack["members"], attack["non_members"]) == (members, 60)
         assert attack["auc_low"] < attack["auc"] < attack["auc_high"] and attack["at"] == []
+    assert document["manifest"]["outcome"] == "consistent"
+    assert document["manifest"]["expected_sha256"] == document["manifest"]["seen_sha256"]
     inversion = document["inversion"]
     bare, noised, summed = inversion["reconstructions"]
     assert bare["psnr_db"] > 30 > 15 > noised["psnr_db"] and summed["psnr_db"] < bare["psnr_db"] - 10
@@ -232,8 +235,22 @@ def test_a_plain_run_shows_its_members_and_its_picture_and_claims_nothing(plain,
     assert "does not use" in noised["protection"]
 
 
-def test_equal_seeds_measure_a_plain_run_equally(plain, document):
-    assert measure_leakage(plain, seed=5) == document
+def test_a_trap_among_the_models_of_a_run_is_found_by_its_round(private, monkeypatch):
+    network, card = load_model(private.folder / "model.safetensors")
+    trapped = network.state_dict()["classifier.1.weight"]
+    trapped[:] = trapped[0]
+    monkeypatch.setattr(private, "load_checkpoint", lambda checkpoint: flatten(network))
+    found = check_models(private, network, card.spec)
+    assert found.models == 7 and [number for number, _ in found.findings] == list(range(7))
+    assert {each.rule for _, each in found.findings} == {"trap/parallel-rows"}
+
+
+def test_equal_seeds_judge_members_equally(plain):
+    model, _ = load_model(plain.folder / "model.safetensors")
+    given = candidates(plain.config, 100, np.random.default_rng(0))
+    assert isinstance(given, Candidates) and given.member.sum() == 100
+    one, again = (audit_model(model, given, delta=1e-5, confidence=0.999, seed=1) for _ in range(2))
+    assert one == again and [each.members for each in one] == [100, 100]
 
 
 def test_images_too_few_or_too_large_are_not_judged(plain):

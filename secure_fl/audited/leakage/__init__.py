@@ -5,6 +5,7 @@
     engine         Gaussian audit, one-run bound, noise                          the sites' engine, fed with canaries
     membership     loss threshold, RMIA                                          the run's final model
     reconstruction gradient inversion, bare and protected                        a small network of the same kind
+    models         manifest and trap weights                                     the models that the sites were sent
 
 `measure_leakage` joins them; the modules can be used alone.
 """

@@ -13,6 +13,7 @@ from audit.leakage.pictures import Picture
 from audit.leakage.summary import DECISIVE, Assessment, PrivacyVerdict
 from secure_fl.audited.leakage.claims import examine
 from secure_fl.audited.leakage.membership import audit_model, candidates
+from secure_fl.audited.leakage.models import CheckedModels, check_models
 from secure_fl.audited.leakage.noise import Updates
 from secure_fl.audited.leakage.reconstruction import reconstruct
 from secure_fl.models import VectorSpec, load_model
@@ -32,7 +33,7 @@ _PIXELS_PER_S = 25_000  # that MobileNetV2 judges, beside two reference models t
 def measure_leakage(
     record: RunRecord, *, seed: int, budget_s: float = 40.0, updates: Updates | None = None
 ) -> dict[str, Any]:
-    """What the run gives away, by the keys "membership", "inversion", "privacy", "findings" and "assumes".
+    """What the run gives away, by the keys "membership", "inversion", "privacy", "manifest", "findings", "assumes".
 
     seed: moves which images are taken, coins and reference models. The replayed mechanism draws its noise from the
     system, as sites do, so its numbers differ a little from call to call. budget_s: about how long this may take on
@@ -54,6 +55,7 @@ def measure_leakage(
             attacks = audit_model(model, chosen, delta=delta, confidence=DECISIVE, seed=seed)
         inversion = reconstruct(config, seed=seed)
         examined = examine(record, VectorSpec.of(model), attacks, seed=seed, updates=updates)
+        checked = check_models(record, model, card.spec)  # last, as it overwrites the model
     return {
         "membership": [_membership(each) for each in attacks],
         "membership_note": chosen if isinstance(chosen, str) else "",
@@ -63,10 +65,15 @@ def measure_leakage(
             "verdict": examined.verdict.value,
             "bounds": [line for name, each in examined.assessments.items() for line in _bounds(name, each)],
         },
+        "manifest": _manifest(checked),
         "findings": [
             {"rule": found.rule, "message": f"{name}: {found.message}"}
             for name, each in examined.assessments.items()
             for found in each.findings
+        ]
+        + [
+            {"rule": each.rule, "message": f"model of round {round}: {each.message}"}
+            for round, each in checked.findings
         ],
         "assumes": sorted(
             {inversion.assumes, *(each.assumes for each in attacks)}
@@ -107,6 +114,18 @@ def _inversion(found: InversionAudit) -> dict[str, Any]:
         ],
         "steps": found.steps,
         "assumes": found.assumes,
+    }
+
+
+def _manifest(checked: CheckedModels) -> dict[str, Any]:
+    verdict = PrivacyVerdict.CONSISTENT if checked.models else PrivacyVerdict.NOT_TESTED
+    if checked.findings or checked.expected != checked.seen:
+        verdict = PrivacyVerdict.VIOLATED
+    return {
+        "outcome": verdict.value,
+        "expected_sha256": checked.expected.removeprefix("sha256:"),
+        "seen_sha256": checked.seen.removeprefix("sha256:"),
+        "detail": f"{checked.models} models were looked at, and {len(checked.findings)} traps or differences found",
     }
 
 

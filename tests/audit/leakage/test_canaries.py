@@ -50,6 +50,7 @@ def test_a_short_nonce_is_refused():
         commitment(np.ones(3, bool), b"short", run="r")
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")  # it is stopped early
 def test_a_model_that_learned_its_canaries_by_heart_is_caught_and_one_that_never_saw_them_is_not():
     images, labels = load_digits(return_X_y=True)
     images = images.astype(np.uint8)

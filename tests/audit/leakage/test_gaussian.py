@@ -55,8 +55,7 @@ def test_numbers_without_meaning_are_refused(mu, delta):
         epsilon_of_gdp(mu, delta)
 
 
-@pytest.mark.parametrize("m", [50, 500])
-@pytest.mark.parametrize("epsilon", [1.0, 8.0])
+@pytest.mark.parametrize(("m", "epsilon"), [(50, 8.0), (500, 1.0)])
 def test_the_lower_bound_of_mu_holds_as_often_as_it_says(m, epsilon):
     noise, trials = noise_for(epsilon), 2_000
     truth = composed_mu(noise, ROUNDS)
