@@ -95,7 +95,7 @@ def _entries(folder: Path, prefix: str) -> list[tuple[str, int]]:
 def _altered(folder: Path, subject: Subject) -> list[str]:
     hashed, length = hashlib.sha256(), 0
     with _open(folder / subject.name) as file:
-        while piece := file.read(_CHUNK):
+        while piece := file.read(min(_CHUNK, subject.bytes + 1)):
             hashed.update(piece)
             length += len(piece)
     name = visible(subject.name)
@@ -160,10 +160,10 @@ def _signed(folder: Path, name: str, subjects: Mapping[str, Subject]) -> bytes:
 
 def _read(folder: Path, name: str) -> bytes:
     with _open(folder / name) as file:
-        text = file.read(_READABLE + 1)
-    if len(text) > _READABLE:
-        raise OSError(f"{name} is larger than {size(_READABLE)}")
-    return text
+        length = os.fstat(file.fileno()).st_size
+        if length > _READABLE:
+            raise OSError(f"{name} is larger than {size(_READABLE)}")
+        return file.read(length)
 
 
 def _open(path: Path) -> BinaryIO:
