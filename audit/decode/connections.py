@@ -42,17 +42,14 @@ class Connection:
         to_server = _goes_to_server(segment, port)
         ends = (segment.source, segment.target) if to_server else (segment.target, segment.source)
         self.client, self.server = map(_endpoint, ends)
-        self._client_end = ends[0]
+        self.way = ends  # source and target of what the client sends
+        self.ending = False  # a FIN or RST was seen
         self.opened_s = self.closed_s = time_s
         self.pages = {each: ledger.page(self.id, each) for each in (TO_COORDINATOR, TO_SITE)}
         self.halves = {
             each: Half(self.pages[each], hold, self._complaining(each, note)) for each in (TO_COORDINATOR, TO_SITE)
         }
         self.bytes = {TO_COORDINATOR: 0, TO_SITE: 0}
-
-    def direction_of(self, segment: Segment) -> str:
-        """Which way a segment goes."""
-        return TO_COORDINATOR if segment.source == self._client_end else TO_SITE
 
     def peer(self, direction: str) -> Half:
         """The half that goes the other way."""
@@ -93,57 +90,66 @@ class Connections:
     def __init__(self, port: int, ledger: Ledger, note: Callable[[BlindSpot], None]) -> None:
         self._port, self._ledger, self._note = port, ledger, note
         self._hold = Hold(HOLD_ALL_BYTES)
-        self._open: dict[frozenset[bytes], Connection] = {}
-        self._lingering: dict[frozenset[bytes], Connection] = {}
-        self._gone: set[frozenset[bytes]] = set()
+        # Both ways of a connection: source and target of a segment to the connection and the direction.
+        self._ways: dict[tuple[bytes, bytes], tuple[Connection, str]] = {}
+        self._open: dict[str, Connection] = {}
+        self._lingering: dict[str, Connection] = {}
+        self._gone: set[tuple[bytes, bytes]] = set()
         self._count = 0
 
     def take(self, segment: Segment, time_s: float) -> Iterator[Arrived | Ended]:
         """What a segment lets through."""
-        key = frozenset((segment.source, segment.target))
-        connection = self._open.get(key)
-        if connection is not None and segment.flags & SYN:
-            half = connection.halves[connection.direction_of(segment)]
-            opening = not segment.flags & ACK
-            if not half.begins_with(segment) or (opening and connection.direction_of(segment) == TO_SITE):
-                yield from self._end(key)
-                connection = None
-        if connection is None:
-            if not segment.payload and not segment.flags & SYN and (segment.flags & RST or key in self._gone):
+        flags = segment.flags
+        way = (segment.source, segment.target)
+        known = self._ways.get(way)
+        if known is not None and flags & SYN:
+            connection, direction = known
+            from_server = direction == TO_SITE and not flags & ACK
+            if from_server or not connection.halves[direction].begins_with(segment):
+                yield from self._end(connection)
+                known = None
+        if known is None:
+            if not segment.payload and not flags & SYN and (flags & RST or way in self._gone):
                 return  # an echo of what has ended, or a reset of what was never begun: it carries nothing
-            connection = yield from self._begin(key, segment, time_s)
-        direction = connection.direction_of(segment)
+            known = yield from self._begin(way, segment, time_s)
+        connection, direction = known
         half = connection.halves[direction]
-        connection.closed_s = max(connection.closed_s, time_s)
+        if time_s > connection.closed_s:
+            connection.closed_s = time_s
         connection.bytes[direction] += len(segment.payload)
         connection.peer(direction).acknowledge(segment)
         for _, data in half.take(segment):
             yield Arrived(connection, direction, data, half.broken)
-        if segment.flags & (FIN | RST | ACK) and key not in self._lingering and connection.closed:
-            self._lingering[key] = connection
+        connection.ending = connection.ending or bool(flags & (FIN | RST))
+        if connection.ending and connection.id not in self._lingering and connection.closed:
+            self._lingering[connection.id] = connection
             if len(self._lingering) > _LINGER:
-                yield from self._end(next(iter(self._lingering)))
+                yield from self._end(next(iter(self._lingering.values())))
 
     def finish(self) -> Iterator[Arrived | Ended]:
         """The capture is at its end."""
-        for key in list(self._open):
-            yield from self._end(key)
+        for connection in list(self._open.values()):
+            yield from self._end(connection)
 
     def _begin(
-        self, key: frozenset[bytes], segment: Segment, time_s: float
-    ) -> Generator[Arrived | Ended, None, Connection]:
+        self, way: tuple[bytes, bytes], segment: Segment, time_s: float
+    ) -> Generator[Arrived | Ended, None, tuple[Connection, str]]:
         if len(self._open) >= MAX_CONNECTIONS:
-            yield from self._end(next(iter(self._open)))
+            yield from self._end(next(iter(self._open.values())))
         self._count += 1
         connection = Connection(self._count, segment, self._port, time_s, self._ledger, self._hold, self._note)
-        self._open[key] = connection
-        return connection
+        self._open[connection.id] = connection
+        for each in (connection.way, connection.way[::-1]):
+            self._ways[each] = connection, TO_COORDINATOR if each == connection.way else TO_SITE
+        return self._ways[way]
 
-    def _end(self, key: frozenset[bytes]) -> Iterator[Arrived | Ended]:
-        connection = self._open.pop(key)
-        self._lingering.pop(key, None)
-        if len(self._gone) < MAX_CONNECTIONS:
-            self._gone.add(key)
+    def _end(self, connection: Connection) -> Iterator[Arrived | Ended]:
+        del self._open[connection.id]
+        self._lingering.pop(connection.id, None)
+        for each in (connection.way, connection.way[::-1]):
+            self._ways.pop(each, None)  # a segment to its own source has one way only
+            if len(self._gone) < 2 * MAX_CONNECTIONS:
+                self._gone.add(each)
         for direction, half in connection.halves.items():
             for _, data in half.finish(connection.peer(direction)):
                 yield Arrived(connection, direction, data, half.broken)

@@ -69,6 +69,7 @@ class _Side:
         self.at = 0  # position of `rest` in the TCP stream
         self.blind = ""  # the ledger's category, once nothing can be opened any more
         self.changed = False  # ChangeCipherSpec was seen
+        self.waiting = False  # for what the other direction says
         self.opener: tls12.Opener12 | tls13.Opener13 | None = None
         self.messages = Messages()
         self.certificates: tuple[str, ...] = ()
@@ -115,7 +116,7 @@ class TlsSession:
         opened: list[Opened] = []
         self._read(side, data, opened)
         other = self._sides[TO_SITE if direction == TO_COORDINATOR else TO_COORDINATOR]
-        if other.rest and not other.blind and (self._server or self._client):
+        if other.waiting and not other.blind:
             self._read(other, memoryview(b""), opened)
         return opened
 
@@ -159,6 +160,7 @@ class TlsSession:
     def _read_records(self, side: _Side, data: memoryview, opened: list[Opened]) -> int:
         """Open the whole records at the beginning of `data`; how many bytes they are."""
         at, size, parts = 0, len(data), side.page.parts
+        side.waiting = False
         # Plaintext of one piece lies in one buffer, without holes: each record is opened right behind the last.
         buffer = memoryview(bytearray(size))
         begin = end = 0
@@ -192,7 +194,7 @@ class TlsSession:
                 parts["tls/record-overhead"] += 5 + length - content - padding
                 at += 5 + length
         except _Wait:
-            pass
+            side.waiting = True
         except Malformed as problem:
             fault = "no-secret" if isinstance(problem, _NoSecret) else "bad-record"
             self._complain(f"tls/{fault}", str(problem), side.direction, side.at + at)

@@ -65,7 +65,7 @@ def test_requests_and_responses_are_paired_however_the_stream_is_cut(step: int) 
     assert (talk.exchanges[2].request_at, talk.exchanges[2].response_at) == (len(POST + empty), len(OK + chunked))
     assert POST[talk.exchanges[0].request_body_at :] == b"hello"
     assert talk.ledger.by_category()["http/chunk-framing"] == len(b"3\r\n\r\n1\r\n\r\n0\r\n\r\n")
-    assert talk.ledger.by_category()["blind/http-unread"] == 0
+    assert "blind/http-unread" not in talk.ledger.by_category()
 
 
 def test_a_response_that_is_captured_before_its_request_finds_it() -> None:

@@ -209,3 +209,8 @@ def test_no_sequence_of_segments_crashes_or_loses_count(segments: list[tuple[boo
     frames = [Frame(CLIENT if up else SERVER, seq, ack, flags, data) for up, seq, ack, flags, data in segments]
     streams = Streams(frames)
     assert streams.ledger.captured_bytes == sum(len(frame.payload) for frame in frames)
+
+
+def test_a_segment_to_its_own_source_is_no_trouble() -> None:
+    frame = Frame(CLIENT, 5, 0, SYN, client="10.0.0.1", client_port=PORT)
+    assert len(Streams([frame, replace(frame, sequence=9, payload=b"x"), replace(frame, sequence=77)]).ended) == 3
