@@ -92,7 +92,10 @@ def examine(
 def _noise_of(record: RunRecord, spec: VectorSpec, updates: Updates | None) -> tuple[dict[str, NoiseTest], list[str]]:
     """The noise tests that the run allows, and why others were not possible."""
     found: dict[str, NoiseTest] = {}
-    notes = ["The mechanism was replayed with canaries on this machine; what the run did is judged by its own noise."]
+    notes = [
+        "The mechanism was replayed with canaries on this machine; what the run did is judged by its own noise.",
+        "No mislabelled pictures were put among those of the sites: they would have changed what was trained.",
+    ]
     results = {"models of the run": noise_in_models(record, spec)}
     if updates is not None:
         results["updates of the run"] = noise_in_updates(record, spec, updates)
