@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -128,7 +129,7 @@ class Recording:
 
 
 class Capture:
-    """Captures in a thread of this process between `with` and its end."""
+    """Captures in a thread of this process between `with` and its end; entering raises what `Recording` raises."""
 
     def __init__(
         self,
@@ -139,12 +140,13 @@ class Capture:
         ring_bytes: int = RING_BYTES,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._recording = Recording(interface, port, path, ring_bytes=ring_bytes, clock=clock)
-        self._stop = os.eventfd(0)
+        self._open = partial(Recording, interface, port, path, ring_bytes=ring_bytes, clock=clock)
         self._account: CaptureAccount | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Capture:
+        recording = self._open()
+        self._stop = os.eventfd(0)
+        self._thread = threading.Thread(target=self._run, args=(recording,), daemon=True)
         self._thread.start()
         return self
 
@@ -162,5 +164,5 @@ class Capture:
             raise RuntimeError("a capture gives its account after its end")
         return self._account
 
-    def _run(self) -> None:
-        self._account = self._recording.run(self._stop)
+    def _run(self, recording: Recording) -> None:
+        self._account = recording.run(self._stop)

@@ -163,13 +163,13 @@ def test_a_capture_is_its_owners_only_and_overwrites_none(tmp_path: Path) -> Non
         _ = capture.account
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
-        Capture("lo", 1, path, **SMALL)
+        Capture("lo", 1, path, **SMALL).__enter__()
 
 
 def test_an_interface_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path) -> None:
     need_capture()
     with pytest.raises(CaptureUnavailable, match=r"no interface 'ghost0' here, only .*lo") as caught:
-        Capture("lo,ghost0", 1, tmp_path / "a", **SMALL)
+        Capture("lo,ghost0", 1, tmp_path / "a", **SMALL).__enter__()
     assert caught.value.reason == str(caught.value)
     assert not (tmp_path / "a").exists()
 
@@ -177,19 +177,19 @@ def test_an_interface_that_does_not_exist_is_named_with_those_that_do(tmp_path: 
 def test_off_linux_nothing_can_be_captured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(CaptureUnavailable, match="on Linux only, and this is darwin"):
-        Capture("lo", 1, tmp_path / "a")
+        Capture("lo", 1, tmp_path / "a").__enter__()
 
 
 def test_a_ring_that_the_kernel_does_not_give_is_a_reason(tmp_path: Path) -> None:
     need_capture()
     with pytest.raises(CaptureUnavailable, match="no ring of"):
-        Capture("lo", 1, tmp_path / "a", ring_bytes=1 << 45)
+        Capture("lo", 1, tmp_path / "a", ring_bytes=1 << 45).__enter__()
 
 
 def test_without_privileges_the_reason_says_which(tmp_path: Path) -> None:
     # Takes CAP_NET_RAW (13) out of what a new programme may have (PR_CAPBSET_DROP, 24), and becomes one.
     drop = "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 13, 0, 0, 0); os.execv(sys.executable, sys.argv[1:])"
-    code = "import pathlib, sys; from audit.capture.ring import Capture; Capture('lo', 1, pathlib.Path(sys.argv[1]))"
+    code = "import sys; from audit.capture.ring import Capture; Capture('lo', 1, sys.argv[1]).__enter__()"
     command = [sys.executable, "-c", drop, sys.executable, "-c", code, str(tmp_path / "a")]
     ended = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     assert "CaptureUnavailable: packets can be captured by root or with CAP_NET_RAW only" in ended.stderr
@@ -203,12 +203,12 @@ from tests.audit.capture.traffic import payload, send, serve
 
 folder = Path(sys.argv[1])
 try:
-    Capture("lo", 1, folder / "a")
+    Capture("lo", 1, folder / "a").__enter__()
 except CaptureUnavailable as error:
     print(error.reason)
 subprocess.run("ip link set lo up; ip tuntap add t0 mode tun; ip link set t0 up", shell=True, check=True)
 try:
-    Capture("t0", 1, folder / "a")
+    Capture("t0", 1, folder / "a").__enter__()
 except CaptureUnavailable as error:
     print(error.reason)
 with serve("127.0.0.1") as server, Capture("lo", server.getsockname()[1], folder / "b") as capture:

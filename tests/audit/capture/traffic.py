@@ -88,10 +88,11 @@ def payload(path: Path, port: int) -> int:
             offset, size = (sequence - begins) % 2**32, end - tcp - 4 * (data[tcp + 12] >> 4)
             if size:
                 streams.setdefault((source, client), []).append((offset, offset + size))
-    return max((_covered(pieces) for pieces in streams.values()), default=0)
+    return max((covered(pieces) for pieces in streams.values()), default=0)
 
 
-def _covered(pieces: list[tuple[int, int]]) -> int:
+def covered(pieces: list[tuple[int, int]]) -> int:
+    """How much of a stream the pieces (begin, end) cover, counting what was sent again once."""
     total = reached = 0
     for begin, end in sorted(pieces):
         total += max(end - max(begin, reached), 0)
