@@ -394,6 +394,12 @@ def _refuse_contradictions(config: RunConfig) -> None:
             why="nothing crosses a wire there that could be captured",
             fix="choose --grid deployment",
         )
+    if config.audit and config.allow_stock_supernodes:
+        raise ConfigError(
+            "`audit` is set but `allow-stock-supernodes` is too",
+            why="a stock SuperNode fetches the app as an archive, in which an audit cannot tell code from pictures",
+            fix="choose one of them",
+        )
     if config.auditor and not config.audit:
         raise ConfigError("`auditor` is set but `audit` is not", fix="give --audit")
     if config.norm == "frozen-batch" and not config.weights:

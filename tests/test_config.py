@@ -169,6 +169,11 @@ def test_an_audit_without_a_wire_is_refused(grid: str) -> None:
     assert "deployment" in refused.value.fix
 
 
+def test_an_audit_of_stock_supernodes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="`allow-stock-supernodes` is too"):
+        RunConfig(audit=True, allow_stock_supernodes=True)
+
+
 def test_an_auditor_without_an_audit_is_refused() -> None:
     with pytest.raises(ConfigError, match="`auditor` is set"):
         RunConfig(auditor="open.pub")

@@ -1,13 +1,14 @@
 """The end of an audit: examine the wire, measure what the model gives away, write and sign the report.
 
-The bundle is `audit/` in the run's folder; `AuditLog` beside the runs remembers each. Without a captured packet, or
-where the run failed, there is a report all the same: it says INCOMPLETE, and why.
+The bundle is `audit/` in the run's folder (`audit-2/` after it was resumed); `AuditLog` beside the runs remembers each.
+Without a captured packet, or where the run failed, there is a report all the same: it says INCOMPLETE, and why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def conclude(
         format=FORMAT,
         verdict=judged(examination, privacy, leakage),
         run=run_part(record, record.summary().active_s),
-        scope=scope_part(record.config, indexed=len(indexes)),
+        scope=scope_part(record, indexed=len(indexes)),
         examination=examination,
         searches=searches_part(captured.capture, examination),
         privacy=privacy,
@@ -107,16 +108,22 @@ def conclude(
     }
     if size:
         attachments[CAPTURE_FILE] = captured.capture
-    bundle = write_bundle(record.folder / BUNDLE, document, attachments, signer, log, notes=_NOTES)
+    bundle = write_bundle(_free(record.folder), document, attachments, signer, log, notes=_NOTES)
     record.append(
         "audit-finished",
         verdict=str(document.verdict),
         reason=document.reason,
-        bundle=BUNDLE,
+        bundle=bundle.folder.name,
         statement_sha256=file_sha256(bundle.folder / ENVELOPE),
         pdf=bundle.pdf,
     )
     return bundle
+
+
+def _free(folder: Path) -> Path:
+    """Where the report goes; a run that was resumed has one for each attempt."""
+    tried = (folder / (BUNDLE if number == 1 else f"{BUNDLE}-{number}") for number in count(1))
+    return next(path for path in tried if not path.exists())
 
 
 def _indexes(record: RunRecord, site_keys: Mapping[str, bytes]) -> dict[str, ImageIndex]:

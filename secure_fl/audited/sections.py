@@ -57,9 +57,12 @@ def run_part(record: RunRecord, seconds: float) -> Run:
     )
 
 
-def scope_part(config: RunConfig, *, indexed: int) -> Scope:
+def scope_part(record: RunRecord, *, indexed: int) -> Scope:
     """What was audited and what not. `indexed`: sites whose pictures were searched for."""
-    unproven = list(NOT_PROVEN)
+    config, unproven = record.config, list(NOT_PROVEN)
+    resumed = record.summary().start.get("resumed_from_round")
+    if resumed:
+        unproven.append(f"Anything about rounds 1 to {resumed}: the run was resumed after them, and this is its rest.")
     if indexed < config.sites:
         unproven.append(
             f"That no picture of {config.sites - indexed} of the {config.sites} sites was sent as bare pixels: these "

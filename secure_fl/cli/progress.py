@@ -146,6 +146,8 @@ def plain_line(event: Event, view: RunView, *, now: float) -> str:
             return f"{event['site']} left"
         case "round-finished":
             return _round_line(event, view, now=now)
+        case "audit-started":
+            return f"auditing {event['bytes'] / 1e6:,.1f} MB that crossed the wire, and what the model gives away"
         case _:
             return site_trouble(event)
 

@@ -97,7 +97,7 @@ class Wiretap:
         """Start the capture. Without the rights to, that is a blind spot of the audit and not the end of the run."""
         self.port = port
         try:
-            interfaces = ",".join(interfaces_serving(socket.gethostbyname(host)))
+            interfaces = ",".join(interfaces_serving(str(socket.getaddrinfo(host, None)[0][4][0])))
             capture = CaptureProcess(interface=interfaces, port=port, path=self.capture_file)
             self._capture = capture.__enter__()
         except (CaptureUnavailable, OSError) as reason:

@@ -24,7 +24,7 @@ from secure_fl.app.identity import Roster, RosterEntry
 from secure_fl.app.site_privacy import ledger_file
 from secure_fl.config import RunConfig
 from secure_fl.data import site_sizes
-from secure_fl.errors import FederationError
+from secure_fl.errors import FederationError, SecureFLError
 from secure_fl.federation.pki import FederationKeys, provision
 from secure_fl.federation.processes import Child
 from secure_fl.federation.quiet import FLOWER_ENVIRONMENT
@@ -53,11 +53,15 @@ def deploy(record: RunRecord, home: Path) -> None:
     (record.folder / "logs").mkdir(exist_ok=True)
     with _flower_home() as flower_home, board_folder(record) as board, _wiretap(record, keys) as wiretap:
         cast = parts(config, board, wait_s=config.round_timeout_s / 2)
+        deployment = _Deployment(record, keys, roster, roster_file, _environment(flower_home, config), cast, wiretap)
         try:
-            _Deployment(record, keys, roster, roster_file, _environment(flower_home, config), cast, wiretap).run()
-        finally:
-            if wiretap is not None:
+            deployment.run()
+        except SecureFLError:
+            if wiretap is not None:  # also what a failed run has said can be a leak
                 wiretap.conclude(record, home)
+            raise
+        if wiretap is not None:
+            wiretap.conclude(record, home)
 
 
 @contextmanager

@@ -20,16 +20,16 @@ from secure_fl.app.coordinator import coordinate
 from secure_fl.app.identity import open_roster
 from secure_fl.app.site_privacy import ledger_file
 from secure_fl.app.strategy import FedAvg
-from secure_fl.config_sources import resolve
-from secure_fl.data import load_test, site_sizes
-from secure_fl.federation.launch import execute
-from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.audited.leakage import measure_leakage
 from secure_fl.audited.leakage.claims import examine
 from secure_fl.audited.leakage.engine import replay_coordinator, replay_site
 from secure_fl.audited.leakage.membership import Candidates, audit_model, candidates
 from secure_fl.audited.leakage.models import check_models
 from secure_fl.audited.leakage.noise import noise_in_models, noise_in_updates
+from secure_fl.config_sources import resolve
+from secure_fl.data import load_test, site_sizes
+from secure_fl.federation.launch import execute
+from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.models import VectorSpec, flatten, load_model
 from secure_fl.privacy import engine
 from secure_fl.privacy.accounting import PrivacyEvent

@@ -109,6 +109,50 @@ def test_the_last_line_names_outcome_and_record_and_lines_are_few(
     assert all(len(line) <= 80 for line in (out + err).splitlines())
 
 
+def audited(verdict: str) -> Callable[[RunRecord, Path], None]:
+    """An `execute` of a run whose audit comes to this verdict; "" for an audit that was cut off."""
+
+    def execute(record: RunRecord, home: Path) -> None:
+        whole_run(record, home)
+        record.append("audit-started", bytes=598_945_879)
+        if verdict:
+            record.append(
+                "audit-finished", verdict=verdict, reason="It is so.", bundle="audit", statement_sha256=SHA, pdf=""
+            )
+
+    return execute
+
+
+def test_an_audit_that_passed_is_shown_with_its_report(
+    new_record: Callable[..., RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = new_record(audit=True, grid="deployment")
+    assert driven(record, audited("PASS")) == 0
+    out, err = capsys.readouterr()
+    assert "audit      PASS: It is so." in out and f"report     runs/{record.id}/audit/report.html" in out
+    assert "auditing 598.9 MB that crossed the wire" in err
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "INCOMPLETE", ""])
+def test_an_audit_that_did_not_pass_closes_the_gate(
+    verdict: str, new_record: Callable[..., RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = new_record(audit=True, grid="deployment")
+    assert driven(record, audited(verdict)) == 3
+    told = capsys.readouterr().err
+    assert "did not come to a verdict" in told if not verdict else f"verdict is {verdict}" in told
+    assert not verdict or "audit/report.html" in told
+
+
+def test_a_program_gets_the_audits_verdict(
+    new_record: Callable[..., RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = new_record(audit=True, grid="deployment")
+    driven(record, audited("PASS"), format="json")
+    data = json.loads(capsys.readouterr().out)["data"]["audit"]
+    assert data == {"verdict": "PASS", "reason": "It is so.", "bundle": str(record.folder / "audit")}
+
+
 def test_json_has_the_scores_by_round_from_the_initial_model_on(
     record: RunRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
