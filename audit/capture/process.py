@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,7 @@ from audit.capture.ring import RING_BYTES, Recording
 
 __all__ = ["CaptureProcess", "main"]
 
+_NICE = -10
 _ROOT = Path(__file__).resolve().parents[2]  # where `audit` is imported from, in the child as here
 
 
@@ -136,6 +138,8 @@ class CaptureProcess:
 def main() -> int:
     """The child. Exit status 0 with an account, 1 where nothing could be captured."""
     settings = json.loads(sys.stdin.buffer.readline())
+    with suppress(PermissionError):  # where allowed, the watcher goes before the watched, or it loses what they send
+        os.nice(_NICE)
     try:
         recording = Recording(
             settings["interface"],
