@@ -52,7 +52,7 @@ _TURNS, _QUICK_TURNS = 5, 2
 _SCAPY = """
 import sys
 from scapy.config import conf
-from scapy.layers.tls.all import TLS, TLSApplicationData
+from scapy.layers.tls.all import TLS, TLS13, TLSApplicationData
 from scapy.layers.inet import TCP
 from scapy.packet import bind_layers
 from scapy.sendrecv import sniff
@@ -64,8 +64,10 @@ seen = 0
 def count(packet):
     global seen
     layer = packet
-    while layer := layer.getlayer(TLS):
-        seen += sum(len(m.data) for m in getattr(layer, "msg", []) if isinstance(m, TLSApplicationData))
+    while layer:
+        if isinstance(layer, (TLS, TLS13)):
+            inside = layer.inner.msg if isinstance(layer, TLS13) else layer.msg
+            seen += sum(len(m.data) for m in inside if isinstance(m, TLSApplicationData))
         layer = layer.payload
 sniff(offline=sys.argv[1], session=TCPSession, store=False, prn=count)
 print(seen)

@@ -43,7 +43,7 @@ class Session:
     suite: str = ""  # IANA name
     client_certificates: tuple[str, ...] = ()  # SHA-256 of each DER certificate, leaf first
     server_certificates: tuple[str, ...] = ()
-    decrypted: bool = False  # every record was authenticated with the session's secrets
+    decrypted: bool = False  # every encrypted record was authenticated with the session's secrets
     site: str = ""  # filled in by whoever knows whose certificate it is
 
 

@@ -103,8 +103,8 @@ class TlsSession:
 
     @property
     def decrypted(self) -> bool:
-        """Whether both directions were opened, and nothing in them stayed closed."""
-        return bool(self._ready) and not any(side.blind for side in self._sides.values())
+        """Whether nothing in either direction stayed closed; a handshake that was refused in plain has nothing closed."""
+        return not any(side.blind for side in self._sides.values())
 
     def certificates(self, direction: str) -> tuple[str, ...]:
         """SHA-256 of the certificates that were shown in this direction, leaf first."""

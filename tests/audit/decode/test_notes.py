@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from audit.decode.ledger import MAX_PAGES, Ledger
+import pytest
+
+from audit.decode.ledger import Ledger
 from audit.decode.notes import LIMIT, Notes
 from audit.findings import BlindSpot, Finding
 
@@ -28,9 +30,10 @@ def test_bytes_in_no_readable_category_are_unaccounted_and_pages_do_not_make_up_
     assert ledger.by_category() == {"http/head": 19, "blind/gap": 3}
 
 
-def test_sessions_beyond_the_bound_share_a_page() -> None:
+def test_sessions_beyond_the_bound_share_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.decode.ledger.MAX_PAGES", 5)
     ledger = Ledger()
-    for number in range(MAX_PAGES):
+    for number in range(5):
         ledger.page(str(number), "to-site")
     assert ledger.page("one more", "to-site") is ledger.page("and one more", "to-site")
     assert ledger.page("0", "to-site") is not ledger.page("1", "to-site")
