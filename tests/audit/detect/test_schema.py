@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.decode.conversation import Exchange, Leaf, WireMessage, WireObject
@@ -184,6 +184,7 @@ def test_bounds_hold_for_integers_and_infinities_pass_where_declared() -> None:
     assert NumberField("bool").fault(1) == "is int, not bool"
 
 
+@settings(max_examples=40)
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text() | st.binary(), st.lists, max_leaves=5))
 def test_no_value_breaks_a_field(value: Any) -> None:
     fields: list[Field] = [NumberField("float", 0, 1), TextField(3), BytesField(3), ArrayField("f4", (2,))]
