@@ -3,10 +3,10 @@
     python -m benchmarks.pixel_calibration --dataset FOLDER [--weights FILE] [--quick] [--json]
 
 False flags: every window of 512 values of models at the start, of models after training on CIFAR-10 in FOLDER, and of
-the updates between the two, that a site would send: MobileNetV2 and the light CNN with group norm, plain SGD with momentum,
-and the pretrained MobileNetV2 of FILE, whose weights were once int8. Claim: none.
-Recall: test pictures of CIFAR-10, each hidden at a random offset in a trained update as float32; a picture is found when
-one of its windows is flagged. Claim: 95 % of those in [0, 255] or standardised, planes or interleaved, also after
+the updates between the two, which are what a site sends: MobileNetV2 and the light CNN with group norm, and the
+pretrained MobileNetV2 of FILE, whose weights were once int8. Claim: none.
+Recall: test pictures of CIFAR-10, each hidden at a random offset in a trained update as float32; a picture is found
+when one of its windows is flagged. Claim: 95 % of those in [0, 255] or standardised, planes or interleaved, also after
 resizing as 8-bit pictures. Resized as floats, noised or shuffled pictures are shown beside them, with no bar: the rule
 prefers no false flag to them.
 """
@@ -113,7 +113,7 @@ def _train(model: nn.Module, images: _Pixels, labels: npt.NDArray[np.integer], s
             model(normalised(images[chosen], _MEAN, _STD, _CPU)), torch.as_tensor(labels[chosen], dtype=torch.int64)
         )
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
 
 
@@ -121,10 +121,12 @@ def picture_kinds() -> dict[str, tuple[Callable[[_Pixels, np.random.Generator], 
     """By name: how one (s, s, 3) picture becomes floats, and whether finding it is claimed."""
 
     def standard(image: _Pixels) -> _Vector:
-        return ((image.astype(np.float32) / 255 - np.float32(_MEAN)) / np.float32(_STD)).astype(np.float32)
+        mean, std = np.asarray(_MEAN, np.float32), np.asarray(_STD, np.float32)
+        return ((image.astype(np.float32) / 255 - mean) / std).astype(np.float32)
 
     def resized(image: _Pixels) -> _Pixels:
-        return resize_arrays(image[None], 48)[0]
+        larger: _Pixels = resize_arrays(image[None], 48)[0]
+        return larger
 
     def enlarged(image: _Pixels) -> _Vector:
         planes = torch.from_numpy(np.ascontiguousarray(standard(image).transpose(2, 0, 1)))[None]

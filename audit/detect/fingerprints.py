@@ -6,7 +6,7 @@ a hash with the site's secret key; a search hashes the 32 bytes at every offset 
 with the roles exchanged); 63 bytes at the default. Every hit is compared byte by byte: there are no false ones.
 
 Not found: blocks with fewer than 8 different bytes, which weights may have too (flat parts of pictures); pictures that
-were augmented, resized, compressed or noised, since their bytes are others. `pixels` and `formats` look for some of these.
+were augmented, resized, compressed or noised, since their bytes are others. `pixels` and `formats` see some of these.
 The auditor gets the number of pictures and the Merkle root of their keyed digests: the root of a list that the site can
 open later, and from which nobody without the key can test whether a picture is in it.
 """

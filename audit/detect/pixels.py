@@ -90,15 +90,14 @@ def _on_ladder(values: npt.NDArray[np.float64]) -> bool:
     # Pixels of one level are one float; steps that are a rounding error apart would be two levels of it.
     if not _MIN_LEVELS <= len(levels) <= _LEVELS:
         return False
-    spread = levels[-1] - levels[0]
-    smallest = np.diff(levels).min()
-    # Where no two levels are neighbours, the smallest step is two rungs.
-    for step in (smallest, smallest / 2):
-        if spread / step > _LEVELS - 0.5:
-            continue
-        rungs = np.rint((levels - levels[0]) / step)
-        step = spread / rungs[-1]
-        rungs = np.rint((levels - levels[0]) / step)
-        if np.abs((levels - levels[0]) / step - rungs).max() <= _OFF_RUNG:
-            return True
+    spread, gaps = levels[-1] - levels[0], np.diff(levels)
+    # The gaps of one rung, averaged: by itself each is off by the rounding of float16.
+    unit = gaps[gaps < 1.5 * gaps.min()].mean()
+    # Where no two levels are neighbours, the smallest gap is two rungs.
+    for step in (unit, unit / 2):
+        rungs = np.rint(gaps / step).sum()
+        if rungs < _LEVELS:
+            at = (levels - levels[0]) / (spread / rungs)
+            if np.abs(at - np.rint(at)).max() <= _OFF_RUNG:
+                return True
     return False

@@ -4,22 +4,21 @@ A layer is a stream of bytes: the prefilter says where a file or a wrapper may b
 each wrapper that opens feeds what it holds to a layer of its own. A stream is cut into blocks at fixed offsets, however
 it arrives, and what a block cannot decide waits for the next: so the result does not depend on the pieces.
 
-Hostile bytes cost a bounded amount. Everything that is tried or unwrapped is charged to one account for the whole
-stream (16 MiB and 8 bytes more for each byte scanned); at most 64 wrappers are open at once, 4 inside one another, and
-1,000 findings are kept. What stays unseen because of that is a `BlindSpot`, so such a stream never passes.
+Hostile bytes cost a bounded amount: all work is paid from one `Account`; at most 64 wrappers are open at once, 4 inside
+one another. What stays unseen because of that is a `BlindSpot`, so such a stream never passes.
 
 What is not seen: XOR or encryption; a file without its first 56 bits of structure; what starts inside a wrapper's
-middle; headerless deflate beyond the limits of `deflate`. Schema, fingerprints and pixel tests stand beside this scan.
+middle; headerless deflate beyond the limits of `deflate`. Other detectors stand beside this scan.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from audit.detect import deflate
-from audit.detect.formats import FORMATS, LOOKAHEAD, Format, Head, Match, Short, judge
+from audit.detect.account import CREDIT, CREDIT_A_BYTE, Account
+from audit.detect.formats import FORMATS, LOOKAHEAD, Format, Head, Short, judge
 from audit.detect.prefilter import Prefilter, best_prefilter
 from audit.detect.texts import TEXTS, Text, is_text, runs, short_run
 from audit.detect.wrappers import WRAPPERS, Decoder, Inflate, Opened, Wrapper
@@ -36,8 +35,7 @@ _LETTERS = 16  # so many letters of base64 in a row are no deflate stream: 2^-32
 _VARIED = 12  # different letters; garbage that repeats itself has fewer, and is not worth a blind spot
 _PROVEN = 256  # and bytes that have to come out of them
 _MAX_OPEN = 64
-_MAX_FINDINGS = 1000
-_CREDIT, _CREDIT_A_BYTE, _TRIAL = 16 << 20, 8, 1024
+_TRIAL = 1024  # what one trial costs
 
 _KINDS: tuple[Format | Wrapper, ...] = (*FORMATS, *WRAPPERS)
 _ITEMS = tuple((pattern, kind) for kind in _KINDS for pattern in kind.patterns)
@@ -61,47 +59,10 @@ class Scan:
     scanned_bytes: int
 
 
-@dataclass
-class _Account:
-    """What one stream, with everything unwrapped from it, has found, may still cost, and could not see."""
-
-    place: Place
-    engine: Prefilter
-    findings: list[Finding] = field(default_factory=list)
-    blind_spots: dict[str, BlindSpot] = field(default_factory=dict)
-    credit: int = _CREDIT
-    open: int = 0
-
-    def spend(self, cost: int, origin: int) -> bool:
-        """Whether `cost` can still be paid."""
-        if self.credit < cost:
-            self.blind("scan/work", "the bytes ask for more unwrapping than an audit grants", origin)
-            return False
-        self.credit -= cost
-        return True
-
-    def blind(self, rule: str, message: str, origin: int) -> None:
-        """Note what stays unseen, once a rule."""
-        self.blind_spots.setdefault(rule, BlindSpot(rule, message, self._at(origin)))
-
-    def find(self, kind: Format, match: Match, head: bytes, origin: int, via: tuple[str, ...]) -> None:
-        """Note a file. `origin`: where in the stream it, or the outermost of its wrappers, begins."""
-        if len(self.findings) >= _MAX_FINDINGS:
-            self.blind("scan/findings", f"more than {_MAX_FINDINGS} findings; no more are listed", origin)
-            return
-        inside = f" inside {' in '.join(reversed(via))}" if via else ""
-        digest = hashlib.sha256(head).hexdigest()
-        message = match.description + inside
-        self.findings.append(Finding(kind.rule, message, self._at(origin), match.length, digest, via))
-
-    def _at(self, origin: int) -> Place:
-        return replace(self.place, offset=self.place.offset + origin)
-
-
 class _Branch:
     """One wrapper that is open: its decoder and the layer that sees what it holds."""
 
-    def __init__(self, account: _Account, decoder: Decoder, name: str, origin: int, via: tuple[str, ...]) -> None:
+    def __init__(self, account: Account, decoder: Decoder, name: str, origin: int, via: tuple[str, ...]) -> None:
         self._account, self._decoder, self._origin = account, decoder, origin
         self._via = (*via, name)
         self._layer: _Layer | None = None
@@ -166,11 +127,11 @@ class _Branch:
 
 
 class _Layer:
-    """One stream of bytes, unwrapped `len(via)` times. `origin`: see `_Account.find`; None in the outermost layer."""
+    """One stream of bytes, unwrapped `len(via)` times. `origin`: see `Account.find`; None in the outermost layer."""
 
     def __init__(
         self,
-        account: _Account,
+        account: Account,
         via: tuple[str, ...] = (),
         origin: int | None = None,
         block: int = _BLOCK,
@@ -337,7 +298,7 @@ class StreamScanner:
     def __init__(
         self, place: Place | None = None, *, ignore: frozenset[str] = frozenset(), block: int = _BLOCK
     ) -> None:
-        self._account = _Account(place or Place(), prefilter())
+        self._account = Account(place or Place(), prefilter())
         self._layer = _Layer(self._account, block=block)
         self._ignore = ignore
         self._told = 0
@@ -352,7 +313,7 @@ class StreamScanner:
         """The next piece; findings that are decided by now and were not given before."""
         size = memoryview(data).nbytes
         self.scanned_bytes += size
-        self._account.credit += _CREDIT_A_BYTE * size
+        self._account.credit += CREDIT_A_BYTE * size
         self._layer.feed(data)
         return self._fresh()
 
@@ -375,7 +336,7 @@ def scan_report(data: bytes | bytearray | memoryview, place: Place | None = None
     """
     place = place or Place()
     size = memoryview(data).nbytes
-    account = _Account(place, prefilter(), credit=_CREDIT + _CREDIT_A_BYTE * size)
+    account = Account(place, prefilter(), credit=CREDIT + CREDIT_A_BYTE * size)
     whole = size <= deflate.VALUE_LIMIT
     layer = _Layer(account, headerless_until=deflate.VALUE_LIMIT if whole else deflate.STREAM_LIMIT)
     layer.feed(data)

@@ -196,13 +196,15 @@ def _whole(decoder: Callable[[], Decoder]) -> Callable[[Head], Opened | None]:
     return lambda _head: Opened(0, decoder())
 
 
+# CMF and FLG of RFC 1950 for windows of 32 KiB and down to 4 KiB, without a preset dictionary.
+_ZLIB_HEADER = rb"(?:\x78[\x01\x5e\x9c\xda]|\x68[\x05\x43\x81\xde]|\x58[\x09\x47\x85\xc3]|\x48[\x0d\x4b\x89\xc7])"
+# The first byte of a block that deflate has: stored, by the fixed code, or with at most 286 literals and lengths.
+_BLOCK_STARTS = [b for b in range(256) if (b < 2, True, b >> 3 <= 29, False)[b >> 1 & 3]]
+_BLOCK_START = b"[" + b"".join(rb"\x%02x" % each for each in _BLOCK_STARTS) + b"]"
+
 WRAPPERS: tuple[Wrapper, ...] = (
     Wrapper("gzip", (Pattern(rb"\x1f\x8b\x08[\x00-\x1f]", 4),), _gzip),
-    # CMF and FLG of RFC 1950 for windows of 32 KiB and down to 4 KiB, without a preset dictionary.
-    Wrapper("zlib", (Pattern(rb"\x78[\x01\x5e\x9c\xda]", 2),), _zlib),
-    Wrapper("zlib", (Pattern(rb"\x68[\x05\x43\x81\xde]", 2),), _zlib),
-    Wrapper("zlib", (Pattern(rb"\x58[\x09\x47\x85\xc3]", 2),), _zlib),
-    Wrapper("zlib", (Pattern(rb"\x48[\x0d\x4b\x89\xc7]", 2),), _zlib),
+    Wrapper("zlib", (Pattern(_ZLIB_HEADER + _BLOCK_START, 3),), _zlib),
     Wrapper("zip", (Pattern(rb"PK\x03\x04", 4),), _zip),
     Wrapper("zstd", (Pattern(rb"\x28\xb5\x2f\xfd", 4),), _whole(Zstd)),
     Wrapper("bzip2", (Pattern(rb"BZh[1-9]1AY&SY", 10),), _whole(Bzip2)),

@@ -65,7 +65,6 @@ def _zip() -> bytes:
 
 
 def _dicom() -> bytes:
-    group = struct.pack("<HH2sHHHI", 2, 1, b"OB", 0, 0, 0, 0)[:12] + b"\0\1"
     group = b"\2\0\1\0OB\0\0\2\0\0\0\0\1" + b"\2\0\2\0UI\x1a\x001.2.840.10008.5.1.4.1.1.2\0"
     return bytes(128) + b"DICM" + b"\2\0\0\0UL\4\0" + struct.pack("<I", len(group)) + group + bytes(200)
 

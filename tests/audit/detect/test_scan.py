@@ -1,4 +1,4 @@
-"""Every kind of file through every wrapper, however the stream is cut; nothing in weights; hostile bytes are bounded."""
+"""Every kind of file through every wrapper, however the stream is cut; nothing in weights; bounded on hostile bytes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import gzip
 import tracemalloc
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def streamed(data: bytes, cuts: list[int], block: int = 1 << 20) -> set[Finding]
     """The findings of a stream that arrives cut at these offsets."""
     scanner = StreamScanner(block=block)
     bounds = [0, *sorted(cuts), len(data)]
-    findings = [each for a, b in zip(bounds, bounds[1:], strict=False) for each in scanner.feed(data[a:b])]
+    findings = [each for a, b in pairwise(bounds) for each in scanner.feed(data[a:b])]
     return {*findings, *scanner.close()}
 
 
