@@ -22,6 +22,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import nn
 
+from audit.leakage.traps import inspect_weights
 from secure_fl.adversity import Space
 from secure_fl.app.adversary import Adversary, Metrics, moment_of, posting_name
 from secure_fl.app.board import Board
@@ -163,6 +164,8 @@ def _contribution(order: Order, config: RunConfig, site: _Site) -> tuple[Vector,
         if site.adversary is not None:
             data = site.adversary.poisoned(data, config, index)
         model = _model_for(order, config, data)
+        if config.audit or order.round <= 1:  # a third of a second for MobileNetV2
+            _refuse_traps(model)
         metrics = _train(model, order, config, data, replace(site, index=index))
         return flatten(model) - order.model, metrics
 
@@ -229,6 +232,20 @@ def _model_for(order: Order, config: RunConfig, data: SiteData) -> nn.Module:
         )
     unflatten(order.model, model)
     return model
+
+
+def _refuse_traps(model: nn.Module) -> None:
+    """Turn down a model whose weights are made to copy images into the update (Fowl et al. 2022, Boenisch et al. 2023).
+
+    The network itself is ours, built from the settings, so that the coordinator cannot add a layer that does it.
+    """
+    found = inspect_weights({name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()})
+    if found:
+        raise FederationError(
+            "the received model has trap weights",
+            why=f"{found[0].place.path}: {found[0].message}",
+            fix="ask who sent it",
+        )
 
 
 @lru_cache(maxsize=2)

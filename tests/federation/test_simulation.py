@@ -1,9 +1,12 @@
 import sys
 
 import pytest
+import torch
+from torch import nn
 
-from secure_fl.errors import ConfigError
+from secure_fl.errors import ConfigError, SecureFLError
 from secure_fl.federation.launch import execute
+from secure_fl.models import load_model, save_model
 from tests.federation.conftest import MakeRecord
 
 
@@ -23,3 +26,20 @@ def test_on_ray_the_run_ends_in_the_model_of_the_local_grid(make_record: MakeRec
         execute(record, home)
         hashes.append(next(e["model_sha256"] for e in record.events() if e.kind == "run-finished"))
     assert hashes[0] == hashes[1]
+
+
+def test_sites_refuse_a_model_whose_rows_are_made_to_catch_images(make_record: MakeRecord, home):
+    record = make_record("grid=local")
+    execute(record, home)
+    model, card = load_model(record.folder / "model.safetensors")
+    with torch.no_grad():
+        head = next(each for each in reversed(list(model.modules())) if isinstance(each, nn.Linear))
+        head.weight.copy_(
+            head.weight[:1].repeat(len(head.weight), 1) * torch.linspace(0.5, 2, len(head.weight))[:, None]
+        )
+    save_model(home / "trap.safetensors", model, card)
+    trapped = make_record("grid=local", f"weights={home / 'trap.safetensors'}")
+    with pytest.raises(SecureFLError):
+        execute(trapped, home)
+    refused = [event for event in trapped.events() if event.kind == "reply-rejected"]
+    assert len(refused) >= 3 and all("trap weights" in event["detail"] for event in refused)
