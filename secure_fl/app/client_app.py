@@ -241,11 +241,8 @@ def _refuse_traps(model: nn.Module) -> None:
     """
     found = inspect_weights({name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()})
     if found:
-        raise FederationError(
-            "the received model has trap weights",
-            why=f"{found[0].place.path}: {found[0].message}",
-            fix="ask who sent it",
-        )
+        why = f"{found[0].place.path}: {found[0].message}"
+        raise FederationError("the received model has trap weights", why=why, fix="ask who sent it")
 
 
 @lru_cache(maxsize=2)

@@ -20,6 +20,7 @@ from audit.findings import BlindSpot, Place
 from audit.report.examination import Capture
 from secure_fl.audited.schema import Extent, wire_schema
 from secure_fl.errors import IntegrityError
+from secure_fl.privacy.regime import planned
 from secure_fl.runs import RunRecord
 
 __all__ = ["CAPTURE_FILE", "EVIDENCE_FILE", "SECRETS_FILE", "WireFacts", "controls_of", "facts_of"]
@@ -99,7 +100,7 @@ def facts_of(
                 ended_s=account.ended_s,
             ),
         )
-    return WireFacts(port, sites, wire_schema(record.config, _extent(record)), captures, blind_spots)
+    return WireFacts(port, sites, wire_schema(planned(record.config), _extent(record)), captures, blind_spots)
 
 
 def controls_of(record: RunRecord) -> tuple[Control, ...]:

@@ -34,9 +34,8 @@ def test_sites_refuse_a_model_whose_rows_are_made_to_catch_images(make_record: M
     model, card = load_model(record.folder / "model.safetensors")
     with torch.no_grad():
         head = next(each for each in reversed(list(model.modules())) if isinstance(each, nn.Linear))
-        head.weight.copy_(
-            head.weight[:1].repeat(len(head.weight), 1) * torch.linspace(0.5, 2, len(head.weight))[:, None]
-        )
+        scales = torch.linspace(0.5, 2, len(head.weight))
+        head.weight.copy_(torch.outer(scales, head.weight[0].clone()))
     save_model(home / "trap.safetensors", model, card)
     trapped = make_record("grid=local", f"weights={home / 'trap.safetensors'}")
     with pytest.raises(SecureFLError):
