@@ -137,7 +137,7 @@ class FleetReader:
             if data and known:
                 parts["blind/http-body"] -= len(data)
                 parts["http/plain-body"] += len(data)
-            elif not known:
+            elif not known and place.direction == TO_COORDINATOR:
                 self._note(
                     Finding("flower/unknown-route", "a route that Flower's fleet does not have", place, len(data))
                 )

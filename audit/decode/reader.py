@@ -97,13 +97,20 @@ class Decoder:
         """All events of a capture. A file that breaks off is read as far as it goes, and is a blind spot."""
         try:
             for packet in packets:
-                yield from self.feed(packet)
+                yield from self._read(packet)
         except CaptureFormatError as fault:
             self._notes.add(BlindSpot("capture/format", str(fault)))
-        yield from self.end()
+        yield from self._arrivals(self._connections.finish())
 
-    def feed(self, packet: Packet) -> Iterator[Event]:
-        """What one packet completes. Take all of it before the next packet."""
+    def feed(self, packet: Packet) -> list[Event]:
+        """What one packet completes, for whoever does not have the packets in one place."""
+        return list(self._read(packet))
+
+    def end(self) -> list[Event]:
+        """What only the capture's end completes: connections that are still open."""
+        return list(self._arrivals(self._connections.finish()))
+
+    def _read(self, packet: Packet) -> Iterator[Event]:
         self._packets += 1
         segment = read_segment(packet.link_type, packet.data, packet.wire_length)
         if isinstance(segment, Unreadable):
@@ -115,15 +122,10 @@ class Decoder:
         else:
             yield from self._arrivals(self._connections.take(segment, packet.time_s))
 
-    def end(self) -> Iterator[Event]:
-        """What only the capture's end completes: connections that are still open."""
-        yield from self._arrivals(self._connections.finish())
-
     def finish(self) -> Accounts:
         """The accounts; gives the disk back. Calling it again gives the same."""
         if self._accounts is None:
-            for _ in self.end():
-                pass
+            self.end()
             self._fleet.finish(blind=bool(self._notes.blind_spots()))
             self._store.close()
             self._accounts = Accounts(

@@ -103,7 +103,7 @@ class TlsSession:
 
     @property
     def decrypted(self) -> bool:
-        """Whether nothing in either direction stayed closed; a handshake refused in plain has nothing closed."""
+        """Whether nothing in either direction stayed closed; a handshake refused in plain leaves nothing closed."""
         return not any(side.blind for side in self._sides.values())
 
     def certificates(self, direction: str) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from audit.decode.conversation import Exchange, RawChunk, Session, WireMessage, 
 from audit.decode.reader import Decoder
 from tests.audit.decode.wire import PORT, Frame, packets
 
+_SPOOL = tempfile.TemporaryDirectory()  # one for all: thousands are made and removed slowly
+
 
 class Decoded:
     """`layers`: bytes by direction and layer, over all sessions in their order."""
@@ -30,22 +32,22 @@ class Decoded:
         self.sessions: list[Session] = []
         wire = list(wire)  # type: ignore[arg-type]
         frames = [each for each in wire if isinstance(each, Frame)]
-        with tempfile.TemporaryDirectory() as folder:
-            decoder = Decoder(secrets, port=PORT, spool=Path(folder), sites=sites)
-            for event in decoder.read(packets(frames) if frames else wire):  # type: ignore[arg-type]
-                match event:
-                    case RawChunk():
-                        pieces.setdefault((event.direction, event.layer), []).append(bytes(event.data))
-                    case Exchange():
-                        self.exchanges.append(event)
-                    case WireObject():
-                        self.objects.append(event)
-                    case WireMessage():
-                        (self.requests if event.kind.startswith("/") else self.messages).append(event)
-                    case Session():
-                        self.sessions.append(event)
-            self.accounts = decoder.finish()
-            assert list(Path(folder).iterdir()) == []
+        folder = Path(_SPOOL.name)
+        decoder = Decoder(secrets, port=PORT, spool=folder, sites=sites)
+        for event in decoder.read(packets(frames) if frames else wire):  # type: ignore[arg-type]
+            match event:
+                case RawChunk():
+                    pieces.setdefault((event.direction, event.layer), []).append(bytes(event.data))
+                case Exchange():
+                    self.exchanges.append(event)
+                case WireObject():
+                    self.objects.append(event)
+                case WireMessage():
+                    (self.requests if event.kind.startswith("/") else self.messages).append(event)
+                case Session():
+                    self.sessions.append(event)
+        self.accounts = decoder.finish()
+        assert list(folder.iterdir()) == []
         self.layers = {key: b"".join(each) for key, each in pieces.items()}
         booked = sum(self.accounts.ledger.by_category().values())
         assert booked == self.accounts.ledger.captured_bytes, "a byte is booked twice, or not at all"

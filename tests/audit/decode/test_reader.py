@@ -21,7 +21,7 @@ from tests.audit.decode.flights import CLIENT, SERVER
 from tests.audit.decode.wire import PORT, Frame, packets, reordered, retransmitted
 
 DELETIONS = 1_000
-CHANGES = 300
+FLIPS = 300
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = Site(tmp_path_factory.mktemp("site"))
     site.join()
     site.push(message(values=500))
+    return site
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A session that is as quick to decode as it is easy to lose a packet of."""
+    site = Site(tmp_path_factory.mktemp("short"))
+    site.join()
     return site
 
 
@@ -54,10 +62,7 @@ def test_a_whole_capture_is_complete_in_any_order(site: Site, change) -> None:  
     assert decoded.accounts.ledger.unaccounted_bytes == 0
 
 
-def test_a_thousand_of_a_thousand_deletions_are_noticed(site: Site, tmp_path: Path) -> None:
-    """Most of them in a short session, which is as quick to decode as it is easy to lose a packet of."""
-    short = Site(tmp_path)
-    short.join()
+def test_a_thousand_of_a_thousand_deletions_are_noticed(site: Site, short: Site) -> None:
     generator = random.Random(1)  # noqa: S311
     captures = []
     for one, draws in ((site, DELETIONS // 10), (short, DELETIONS - DELETIONS // 10)):
@@ -80,21 +85,27 @@ def test_a_lost_packet_of_an_unfinished_capture_is_noticed(site: Site) -> None:
         assert not Decoded(frames[:lost] + frames[lost + 1 :], site.secrets).accounts.complete
 
 
-def test_no_flipped_bit_is_believed(site: Site) -> None:
+def test_no_flipped_bit_is_believed(site: Site, short: Site) -> None:
     generator = random.Random(2)  # noqa: S311
-    true = all_said(Decoded(site.frames(), site.secrets))
-    whole = list(packets(site.frames()))
-    for _ in range(CHANGES):
-        changed = list(whole)
-        index = generator.randrange(len(changed))
-        data = bytearray(changed[index].data)
-        # Half of the flips in the heads, which are small beside the payloads.
-        data[generator.randrange(min(len(data), 54) if generator.random() < 0.5 else len(data))] ^= (
-            1 << generator.randrange(8)
-        )
-        changed[index] = changed[index]._replace(data=memoryview(bytes(data)))
-        decoded = Decoded(changed, site.secrets)
-        assert not passes(decoded) or all_said(decoded) == true
+    for one, flips in ((site, FLIPS // 10), (short, FLIPS - FLIPS // 10)):
+        true = all_said(Decoded(one.frames(), one.secrets))
+        whole = list(packets(one.frames()))
+        for _ in range(flips):
+            index = generator.randrange(len(whole))
+            data = bytearray(whole[index].data)
+            # Half of the flips in the heads, which are small beside the payloads.
+            at = generator.randrange(min(len(data), 54) if generator.random() < 0.5 else len(data))
+            data[at] ^= 1 << generator.randrange(8)
+            changed = whole[index]._replace(data=memoryview(bytes(data)))
+            decoded = Decoded([*whole[:index], changed, *whole[index + 1 :]], one.secrets)
+            assert not passes(decoded) or all_said(decoded) == true
+
+
+def test_packets_may_be_fed_one_by_one(short: Site, tmp_path: Path) -> None:
+    decoder = Decoder(short.secrets, port=PORT, spool=tmp_path)
+    events = [event for packet in packets(short.frames()) for event in decoder.feed(packet)] + decoder.end()
+    assert isinstance(events[-1], Session)
+    assert decoder.finish().complete
 
 
 def test_a_cut_packet_is_noticed(site: Site) -> None:
