@@ -57,6 +57,11 @@ class Searcher(Protocol):
         """Where one of them, or a part of it, lies in the data."""
 
 
+# Fields of Flower's requests: ids, digests and times, each bound by the schema. Shorter than this, none holds a file;
+# values of our own records are searched whatever their length, as parts of a file may be short.
+_SHORTEST_FILE = 128
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What an examination rests on.
@@ -119,8 +124,9 @@ class _Examiner:
             case RawChunk():
                 key = (item.session, item.direction, item.layer)
                 place = Place(session=item.session, site=item.site, direction=item.direction, unit=item.layer)
-                scanner = self._raw.setdefault(key, StreamScanner(place, ignore=_CARRIER))
-                self.findings += scanner.feed(item.data)
+                if key not in self._raw:
+                    self._raw[key] = StreamScanner(place, ignore=_CARRIER, headerless=False)
+                self.findings += self._raw[key].feed(item.data)
             case Exchange():
                 self.findings += self._schema.check_exchange(item)
             case WireObject():
@@ -152,8 +158,8 @@ class _Examiner:
     def _leaf(self, leaf: Leaf) -> int:
         """Search one value; its bytes."""
         forms = _forms(leaf.value)
-        if not forms:
-            return 8
+        if not forms or (leaf.kind == "field" and len(forms[0]) < _SHORTEST_FILE):
+            return len(forms[0]) if forms else 8
         if leaf.object_id not in self._searched or not isinstance(leaf.value, np.ndarray):
             found = self._search(leaf, forms)
         else:  # the same array, as it goes to each of the sites

@@ -30,6 +30,7 @@ class Account:
     blind_spots: dict[str, BlindSpot] = field(default_factory=dict)
     credit: int = CREDIT
     open: int = 0
+    headerless: bool = True  # whether headerless deflate is tried at all
 
     def spend(self, cost: int, origin: int) -> bool:
         """Whether `cost` can still be paid."""

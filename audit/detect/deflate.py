@@ -45,15 +45,27 @@ def block_heads(data: bytes, start: int, stop: int, *, fixed_until: int) -> npt.
 def _with_complete_code(data: bytes, at: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Those of the offsets whose dynamic block has admissible counts and a complete code for code lengths."""
     head = _words(data, at, "<u4")
-    at = at[((head >> 3 & 31) <= 29) & ((head >> 8 & 31) <= 29)]
-    used = (_words(data, at, "<u4") >> 13 & 15).astype(np.int64) + 4
+    fits = ((head >> 3 & 31) <= 29) & ((head >> 8 & 31) <= 29)
+    at, used = at[fits], (head[fits] >> 13 & 15) + 4
     lengths = _words(data, at + 2, "<u8") >> np.uint64(1)  # 19 lengths of 3 bits from bit 17 on
-    total = np.zeros(len(at), np.int64)
-    for index in range(19):
-        length = (lengths >> np.uint64(3 * index) & np.uint64(7)).astype(np.int64)
-        total += np.where((length > 0) & (index < used), 128 >> length, 0)
+    lengths &= _KEPT[used]
+    total = np.zeros(len(at), np.int32)
+    for shift in range(0, 60, 12):
+        total += _WEIGHTS[lengths >> np.uint64(shift) & np.uint64(0xFFF)]
     complete: npt.NDArray[np.int64] = at[total == 128]
     return complete
+
+
+def _weights() -> npt.NDArray[np.int32]:
+    """Of four lengths of 3 bits each, by their 12 bits: what they take of a code whose whole is 128."""
+    fields = np.arange(4096)[:, None] >> np.arange(0, 12, 3) & 7
+    weights: npt.NDArray[np.int32] = np.where(fields > 0, 128 >> fields, 0).sum(axis=1).astype(np.int32)
+    return weights
+
+
+_WEIGHTS = _weights()
+# The first n of 19 lengths, as a mask of 57 bits.
+_KEPT = np.array([(1 << 3 * min(number, 19)) - 1 for number in range(20)], np.uint64)
 
 
 def _words(data: bytes, at: npt.NDArray[np.int64], kind: str) -> npt.NDArray[np.unsignedinteger]:

@@ -139,7 +139,8 @@ class _Layer:
     ) -> None:
         self._account, self._via, self._origin = account, via, origin
         # Garbage that happens to inflate would be searched for more of it without end: no bare deflate inside another.
-        self._block, self._headerless_until = block, 0 if "deflate" in via else headerless_until
+        tried = account.headerless and "deflate" not in via
+        self._block, self._headerless_until = block, headerless_until if tried else 0
         self._parts: list[bytes] = []  # of the block that is being filled
         self._filled = 0
         self._buffer = b""  # bytes that were seen and that something may still look back at
@@ -292,13 +293,19 @@ class StreamScanner:
 
     `place`: of the stream's first byte; a finding's offset counts from there. `ignore`: rules that are no findings
     where nothing wraps the file, as "array/npy" in a stream that carries Flower's arrays. `block`: bytes that are
-    looked at together; findings come when a block is full.
+    looked at together; findings come when a block is full. `headerless`: whether headerless deflate is tried; streams
+    whose values are scanned by themselves need it only once.
     """
 
     def __init__(
-        self, place: Place | None = None, *, ignore: frozenset[str] = frozenset(), block: int = _BLOCK
+        self,
+        place: Place | None = None,
+        *,
+        ignore: frozenset[str] = frozenset(),
+        block: int = _BLOCK,
+        headerless: bool = True,
     ) -> None:
-        self._account = Account(place or Place(), prefilter())
+        self._account = Account(place or Place(), prefilter(), headerless=headerless)
         self._layer = _Layer(self._account, block=block)
         self._ignore = ignore
         self._told = 0

@@ -19,7 +19,8 @@ from audit.detect.wrappers import Decoder
 
 __all__ = ["MIN_RUN", "TEXTS", "Text", "is_text", "runs", "short_run"]
 
-MIN_RUN = 64
+# Longer than a SHA-256 in hex, of which protocols are full; 80 letters hold 60 bytes in base64 and 40 in hex.
+MIN_RUN = 80
 _STRIDE = 8
 _BREAKS = b"\r\n"
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
