@@ -20,7 +20,7 @@ from audit.detect import deflate
 from audit.detect.account import CREDIT, CREDIT_A_BYTE, Account
 from audit.detect.formats import FORMATS, LOOKAHEAD, Format, Head, Short, judge
 from audit.detect.prefilter import Prefilter, best_prefilter
-from audit.detect.texts import TEXTS, Text, is_text, runs, short_run
+from audit.detect.texts import TEXTS, Text, is_text, may_hold_runs, runs, short_run
 from audit.detect.wrappers import WRAPPERS, Decoder, Inflate, Opened, Wrapper
 from audit.findings import BlindSpot, Finding, Place
 
@@ -182,8 +182,10 @@ class _Layer:
         seen = len(self._buffer)
         buffer = self._buffer = self._buffer + block
         self._undecided = list(self._judged(buffer, [*self._undecided, *self._new_hits(buffer, seen)], final))
+        first = min((self._text_from[text.name] for text in TEXTS), default=0)
+        letters = may_hold_runs(buffer, max(0, first - self._base))
         for text in TEXTS:
-            self._read_text(text, buffer, seen)
+            self._read_text(text, buffer, seen, letters=letters)
         self._try_headerless(buffer, final)
         keep = min([len(buffer) - _TAIL, *(start - self._base for start, _ in self._undecided)])
         if self._headerless_from < self._headerless_until:
@@ -247,13 +249,13 @@ class _Layer:
             return _Branch(self._account, decoder, name, origin, self._via)
         return None
 
-    def _read_text(self, text: Text, buffer: bytes, seen: int) -> None:
-        """Feed the run of letters that goes on, and open those that begin."""
+    def _read_text(self, text: Text, buffer: bytes, seen: int, *, letters: bool) -> None:
+        """Feed the run of letters that goes on, and open those that begin, if there may be `letters` at all."""
         at = max(0, self._text_from[text.name] - self._base)
         if text.name in self._runs:
             at = text.end(buffer, seen)
             self._feed_run(text, memoryview(buffer)[seen:at], goes_on=at == len(buffer))
-        for first, end in runs(text, buffer, at):
+        for first, end in runs(text, buffer, at) if letters else ():
             if len(self._via) >= MAX_DEPTH and len(set(buffer[first:end])) < _VARIED:
                 continue
             branches = [

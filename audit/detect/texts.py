@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from audit.detect.wrappers import Decoder
 
-__all__ = ["MIN_RUN", "TEXTS", "Text", "is_text", "runs", "short_run"]
+__all__ = ["MIN_RUN", "TEXTS", "Text", "is_text", "may_hold_runs", "runs", "short_run"]
 
 # Longer than a SHA-256 in hex, of which protocols are full; 80 letters hold 60 bytes in base64 and 40 in hex.
 MIN_RUN = 80
@@ -94,12 +94,23 @@ def is_text(data: bytes) -> bool:
     return not data.translate(None, _BASE64 + _BREAKS)
 
 
+def may_hold_runs(data: bytes, start: int) -> bool:
+    """Whether there may be a run in any of the encodings: false for numbers and noise, which this tells quickly. The
+    letters of base64 are those of all."""
+    return len(_sampled(TEXTS[0], data, start)) > 0
+
+
+def _sampled(text: Text, data: bytes, start: int) -> npt.NDArray[np.int64]:
+    """Offsets, a stride apart, at which as many letters follow at the same stride as a run of MIN_RUN has at least."""
+    member = text.member[np.frombuffer(data, np.uint8)[start::_STRIDE]]
+    for reach in (1, 2, 4):
+        member = member[:-reach] & member[reach:] if len(member) > reach else member[:0]
+    return start + _STRIDE * np.flatnonzero(member)
+
+
 def runs(text: Text, data: bytes, start: int) -> Iterator[tuple[int, int]]:
     """(start, end) of each run of MIN_RUN letters or more that begins at `start` or later."""
-    sampled = text.member[np.frombuffer(data, np.uint8)[start::_STRIDE]]
-    for reach in (1, 2, 4):
-        sampled = sampled[:-reach] & sampled[reach:] if len(sampled) > reach else sampled[:0]
-    candidates = start + _STRIDE * np.flatnonzero(sampled)
+    candidates = _sampled(text, data, start)
     done, index = start, 0
     while index < len(candidates):
         first = int(candidates[index])
