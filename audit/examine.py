@@ -133,12 +133,14 @@ class _Examiner:
                 self.findings += self._schema.check_object(item)
             case WireMessage():
                 self._message(item)
+            case Session():
+                for key in [each for each in self._raw if each[0] == item.id]:
+                    self._end(self._raw.pop(key))
 
     def close(self) -> None:
         """Hear of what only the end of each stream shows."""
         for scanner in self._raw.values():
-            self.findings += scanner.close()
-            self.blind_spots += scanner.blind_spots
+            self._end(scanner)
         for said in self._said.values():
             self.findings += said.close()
             self.blind_spots += said.blind_spots
@@ -146,6 +148,10 @@ class _Examiner:
     def flows(self) -> list[Flow]:
         """Bytes of values, and messages, by site, direction and round."""
         return [Flow(*key, size, self._flow_messages[key]) for key, size in self._flow_bytes.items()]
+
+    def _end(self, scanner: StreamScanner) -> None:
+        self.findings += scanner.close()
+        self.blind_spots += scanner.blind_spots
 
     def _message(self, message: WireMessage) -> None:
         self.findings += self._schema.check_message(message)
