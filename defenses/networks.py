@@ -7,6 +7,7 @@ output are pruned; where only one result of a comparison is needed, only that on
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
@@ -20,19 +21,26 @@ Network = NDArray[np.int16]
 
 @cache
 def batcher(n: int) -> tuple[tuple[int, int], ...]:
-    """The comparisons (i, j), i < j, that sort n values in ascending order."""
-    pairs = []
-    block = 1
-    while block < n:
-        gap = block
-        while gap >= 1:
-            for first in range(gap % block, n - gap, 2 * gap):
-                for i in range(first, min(first + gap, n - gap)):
-                    if i // (2 * block) == (i + gap) // (2 * block):
-                        pairs.append((i, i + gap))
-            gap //= 2
-        block *= 2
-    return tuple(pairs)
+    """The comparisons (i, j), i < j, that sort n values in ascending order.
+
+    Each half is sorted to its end before the other is touched, so that a few values at a time are at work: they stay
+    in registers.
+    """
+    return tuple(_sorted(0, 1 << max(0, n - 1).bit_length(), n))
+
+
+def _sorted(start: int, size: int, n: int) -> Iterator[tuple[int, int]]:
+    """Those among the values from `start` on, `size` of them, a power of two; values from n on do not exist."""
+    if size < 2 or start >= n:
+        return
+    half = size // 2
+    yield from _sorted(start, half, n)
+    yield from _sorted(start + half, half, n)
+    gap = half
+    while gap >= 1:
+        for first in range(start + gap % half, start + size - gap, 2 * gap):
+            yield from ((i, i + gap) for i in range(first, min(first + gap, start + size - gap)) if i + gap < n)
+        gap //= 2
 
 
 @cache
