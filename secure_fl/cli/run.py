@@ -68,7 +68,12 @@ def _anchored(resolved: ResolvedConfig) -> ResolvedConfig:
     from secure_fl.data import DATASETS
 
     config = resolved.config
-    paths = {"dataset": config.dataset, "data_dir": config.data_dir, "weights": config.weights}
+    paths = {
+        "dataset": config.dataset,
+        "data_dir": config.data_dir,
+        "weights": config.weights,
+        "auditor": config.auditor,
+    }
     names = {"", "torchvision", *DATASETS}
     absolute = {key: str(Path(path).expanduser().absolute()) for key, path in paths.items() if path not in names}
     return replace(resolved, config=config.changed(absolute))
@@ -81,6 +86,10 @@ def _refuse_early(config: RunConfig) -> None:
     if config.weights not in ("", "torchvision") and not Path(config.weights).is_file():
         raise NotFoundError(f"no weights file {config.weights}", fix="give --weights FILE, or leave it out")
     site_sizes(config)
+    if config.auditor:
+        from secure_fl.federation.auditor import read_recipient
+
+        read_recipient(Path(config.auditor))
     if config.weights not in ("", "torchvision") and not config.attack:
         _refuse_simulated_start(config.weights)
 

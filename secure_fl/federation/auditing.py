@@ -48,7 +48,10 @@ _MEMORY = Path("/dev/shm")  # noqa: S108  a folder of its own is made in it
 
 @dataclass
 class Wiretap:
-    """Capture, secrets and controls of one run. `folder` receives the captures; use as a context manager."""
+    """Capture, secrets and controls of one run, as a context manager.
+
+    `folder` receives the capture, and is gone at the end: what was captured is in the report, or nowhere.
+    """
 
     folder: Path
     keys: FederationKeys
@@ -75,7 +78,8 @@ class Wiretap:
         self.stop()
         if self.key_log.exists():
             wipe(self.key_log)
-        shutil.rmtree(self._private, ignore_errors=True)
+        for folder in (self._private, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def key_log(self) -> Path:
@@ -146,7 +150,6 @@ class Wiretap:
         )
         log = AuditLog(home / "runs" / "audits.log")
         conclude(record, captured, recipient=read_recipient(recipient), signer=auditor.signer(), log=log)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _index_key(identity: Path) -> bytes:

@@ -153,6 +153,14 @@ def test_a_program_gets_the_audits_verdict(
     assert data == {"verdict": "PASS", "reason": "It is so.", "bundle": str(record.folder / "audit")}
 
 
+def test_an_auditors_key_that_is_none_is_refused_before_anything_is_written(cli: Any, home: Path) -> None:
+    (home / "open.pub").write_text("no key")
+    for name, code in (("none.pub", 4), ("open.pub", 1)):
+        told = cli("run", "--preset", "smoke", "--audit", "-c", f"auditor={home / name}")
+        assert told.exit_code == code and name in told.stderr
+    assert not (home / "runs").exists()
+
+
 def test_json_has_the_scores_by_round_from_the_initial_model_on(
     record: RunRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
