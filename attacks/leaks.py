@@ -99,9 +99,10 @@ class LeakBase64:
 
 @dataclass(frozen=True)
 class LeakSplit:
-    """A PNG file in two parts, cut within its header: odd rounds send the first `cut` bytes, even rounds the rest."""
+    """A PNG file in two parts, by default cut within its first eight bytes, by which alone a file is known: odd rounds
+    send the first `cut` bytes, even rounds the rest."""
 
-    cut: int = 20
+    cut: int = 4
 
     name: ClassVar[str] = "leak_split"
     teaches: ClassVar[str] = "search what a site says over time, not each message by itself"

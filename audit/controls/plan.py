@@ -28,6 +28,7 @@ CONTROL_SITE = "audit-control"
 _SIDE = 32
 _SEED = 20260
 _PREFIX = "control-"
+_CUT = 4  # of the eight bytes that every PNG begins with: with more, the first part alone would be found
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def control_plan(clean: Saying) -> tuple[Control, ...]:
         Control("base64", "a JPEG file in base64", ("image/jpeg",), (Saying(notes={"debug": "x" + text}),)),
         Control(
             "split",
-            "a PNG file in two messages, cut within its header",
+            "a PNG file in two messages, cut within its first eight bytes",
             ("image/png",),
-            (Saying(notes={"debug": png[:20]}), Saying(notes={"debug": png[20:]})),
+            (Saying(notes={"debug": png[:_CUT]}), Saying(notes={"debug": png[_CUT:]})),
         ),
         Control("long-text", "a text of 4,000 letters", ("schema/",), (Saying(notes={"debug": "lorem ipsum " * 334}),)),
     )

@@ -160,6 +160,10 @@ def test_an_exchange_beside_the_declared_ones_is_found(changed: dict[str, Any], 
     assert rules(SCHEMA.check_exchange(replace(EXCHANGE, **changed))) == [rule]
 
 
+def test_an_answer_that_was_not_seen_is_no_finding() -> None:
+    assert SCHEMA.check_exchange(replace(EXCHANGE, status=0, response_headers=())) == []
+
+
 def test_an_object_of_another_kind_is_found() -> None:
     assert rules(SCHEMA.check_object(WireObject("1", "Pickle", b""))) == ["schema/object"]
 
