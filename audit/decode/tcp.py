@@ -25,7 +25,7 @@ from audit.decode.packets import ACK, FIN, RST, SYN, Segment
 __all__ = ["HISTORY_BYTES", "HOLD_BYTES", "Half", "Hold"]
 
 HOLD_BYTES = 16 << 20  # that one direction may hold while it waits for a missing segment: more than any TCP window here
-HISTORY_BYTES = 1 << 20  # of what was delivered, kept for comparison with repetitions
+HISTORY_BYTES = 16 << 20  # of what was delivered, kept to compare repetitions: as far as a window reaches back
 _WRAP = 1 << 32
 _NO_SYN = "the connection's beginning is not in the capture"
 
