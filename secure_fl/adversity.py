@@ -75,6 +75,12 @@ class Adversity(Protocol):
     @property
     def sites(self) -> int: ...
     @property
+    def voters(self) -> int: ...
+    @property
+    def secagg(self) -> str: ...
+    @property
+    def validation_gate(self) -> float: ...
+    @property
     def remote_sites(self) -> int: ...
     @property
     def quorum(self) -> float: ...
@@ -180,11 +186,14 @@ def _refuse_defense(config: Adversity) -> None:
                 why="one hostile site moves a mean wherever it likes",
                 fix="choose a robust rule, e.g. --defense nnm+trimmed_mean",
             )
-        if config.root_samples:
-            raise ConfigError(f"`root-samples` is set but `defense` is {FEDAVG}", fix="choose --defense fltrust")
+        if config.root_samples and not config.validation_gate:
+            raise ConfigError(
+                f"`root-samples` is set but `defense` is {FEDAVG}",
+                fix="choose --defense fltrust, or give -c validation-gate=0.1",
+            )
         return
-    needed = fewest_replies(config.defense, sites=config.sites, byzantine=config.byzantine)
-    if config.quorum_sites < needed:
+    needed = fewest_replies(config.defense, sites=config.voters, byzantine=config.byzantine)
+    if config.secagg != "grouped" and config.quorum_sites < needed:
         raise ConfigError(
             f"`quorum` is {config.quorum:g} but `defense` is {config.defense}",
             why=f"{config.quorum:g} of {config.sites} sites are {config.quorum_sites} replies; "
@@ -197,7 +206,7 @@ def _refuse_defense(config: Adversity) -> None:
             why="the sensitivity of the noised sum is known for a mean only",
             fix="choose dp-unit=sample, or leave the defense out",
         )
-    if needs_root(config.defense) != (config.root_samples > 0):
+    if needs_root(config.defense) != (config.root_samples > 0) and not config.validation_gate:
         raise ConfigError(
             f"`root-samples` is {config.root_samples} but `defense` is {config.defense}",
             why="FLTrust, and nothing else, compares updates with one of the coordinator's own, trained on root images",

@@ -14,44 +14,19 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
-from typing import Any, NoReturn
+from dataclasses import Field, asdict, dataclass, fields
+from typing import Any
 
 from secure_fl.compositions import FEDAVG
 from secure_fl.errors import ConfigError
+from secure_fl.settings import Scalar, checked, key_of, setting
 
 __all__ = ["GROUPS", "RunConfig", "Scalar", "flower_defaults", "key_of", "setting_fields"]
-
-Scalar = bool | int | float | str
 
 # What `quorum` is where it is not set.
 _QUORUM = 0.6
 
-GROUPS = ("data", "model", "training", "privacy", "defense", "federation", "audit", "run")
-
-
-def setting(
-    default: Scalar,
-    help: str,
-    group: str,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float = -math.inf,
-    high: float = math.inf,
-    unit: str = "",
-) -> Any:
-    """Declare one setting; `low` and `high` are inclusive."""
-    return field(
-        default=default,
-        metadata={
-            "help": help,
-            "group": group,
-            "choices": choices,
-            "low": low,
-            "high": high,
-            "unit": unit,
-        },
-    )
+GROUPS = ("data", "model", "training", "privacy", "secagg", "defense", "federation", "audit", "run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,8 +135,43 @@ class RunConfig:
     dp_views: int = setting(
         1, "augmented views of an image, averaged before its gradient is clipped", "privacy", low=1, high=64
     )
+    dp_sgd: str = setting(
+        "local",
+        "who adds the noise of DP-SGD: local: each site enough for itself; distributed: each site a share, so that the "
+        "sum over all sites, which is all that anybody sees, has enough (needs secagg=full)",
+        "privacy",
+        choices=("local", "distributed"),
+    )
     insecure_test_rng: bool = setting(
         False, "draw privacy's randomness from `seed`: repeatable, and not private", "privacy"
+    )
+
+    # secure aggregation
+    secagg: str = setting(
+        "none",
+        "secure aggregation: none: the coordinator sees each update; full: only the sum over all sites; "
+        "grouped: only the sum of each group of sites, over which a robust rule decides",
+        "secagg",
+        choices=("none", "full", "grouped"),
+    )
+    secagg_group_size: int = setting(
+        0, "sites in a group under secagg=grouped: its sum is all that is seen of them", "secagg", low=0, unit="sites"
+    )
+    secagg_clip: float = setting(
+        5.0, "L2 norm to which a site scales its update down before it is masked", "secagg", low=1e-6, high=1e6
+    )
+    secagg_bits: str = setting(
+        "32", "bits of a masked number on the wire; 16 halves the traffic", "secagg", choices=("16", "32")
+    )
+    secagg_colluders: int = setting(
+        0, "sites that are assumed to tell the coordinator all that they know", "secagg", low=0, unit="sites"
+    )
+    validation_gate: float = setting(
+        0.0,
+        "undo a round after which accuracy on the coordinator's root images fell by more than this; 0: keep all",
+        "secagg",
+        low=0.0,
+        high=1.0,
     )
 
     # defense
@@ -172,7 +182,11 @@ class RunConfig:
     )
     byzantine: int = setting(0, "how many of the sites the rule assumes to be hostile (f)", "defense", low=0)
     root_samples: int = setting(
-        0, "test images that the coordinator trains on instead of testing (defense fltrust)", "defense", low=0
+        0,
+        "test images kept from testing: the coordinator trains on them (fltrust) or judges rounds by them "
+        "(validation-gate)",
+        "defense",
+        low=0,
     )
     attack: str = setting(
         "", "simulated attack, e.g. alie or backdoor_patch; kinds on the wire can be joined by +", "defense"
@@ -233,7 +247,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            object.__setattr__(self, each.name, _checked(each, getattr(self, each.name)))
+            object.__setattr__(self, each.name, checked(each, getattr(self, each.name)))
         _refuse_contradictions(self)
 
     @property
@@ -250,6 +264,8 @@ class RunConfig:
             return 1
         from secure_fl.adversity import fewest_replies  # numpy: not for a command line that only prints its help
 
+        if self.secagg == "grouped":
+            return 1  # groups are counted by `secagg`, not sites
         return fewest_replies(self.defense, sites=self.sites, byzantine=self.byzantine)
 
     @property
@@ -261,6 +277,21 @@ class RunConfig:
     def dp_of_sites(self) -> bool:
         """Whether the coordinator clips and noises the sites' updates."""
         return self.dp_epsilon > 0 and self.dp_unit in ("client", "both")
+
+    @property
+    def dp_distributed(self) -> bool:
+        """Whether noise is added in shares at the sites, so that only their sum holds enough (distributed DP)."""
+        return self.secagg == "full" and (self.dp_of_sites or (self.dp_at_sites and self.dp_sgd == "distributed"))
+
+    @property
+    def secagg_groups(self) -> int:
+        """How many sums a round of secure aggregation opens; 0 without it."""
+        return {"none": 0, "full": 1, "grouped": self.sites // max(1, self.secagg_group_size)}[self.secagg]
+
+    @property
+    def voters(self) -> int:
+        """How many vectors the defense decides over: one a site, or one a group."""
+        return self.secagg_groups if self.secagg == "grouped" else self.sites
 
     @property
     def dp_steps(self) -> int:
@@ -301,11 +332,6 @@ class RunConfig:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def key_of(name: str) -> str:
-    """The kebab-case key of a field."""
-    return name.replace("_", "-")
-
-
 def setting_fields() -> tuple[Field[Any], ...]:
     """The declarations, for those who derive flags, forms or documentation from them."""
     return fields(RunConfig)
@@ -323,57 +349,6 @@ def unknown_key(key: str) -> ConfigError:
     near = difflib.get_close_matches(key.replace("_", "-"), [key_of(f.name) for f in fields(RunConfig)], n=1)
     hint = f"did you mean `{near[0]}`?" if near else "`secure-fl config show` lists all settings"
     return ConfigError(f"unknown setting `{key}`", fix=hint)
-
-
-def _checked(declared: Field[Any], value: Any) -> Scalar:
-    """`value` as the declared type, or a refusal that says what would be accepted."""
-    key, wanted, meta = key_of(declared.name), type(declared.default), declared.metadata
-    try:
-        accepted = _coerced(value, wanted)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"`{key}` is {value!r}", fix=f"give {_article(wanted)}") from None
-    if meta["choices"] and accepted not in meta["choices"]:
-        raise ConfigError(f"`{key}` is {accepted!r}", fix=f"choose one of: {', '.join(meta['choices'])}")
-    if wanted in (int, float) and not meta["low"] <= accepted <= meta["high"]:
-        raise ConfigError(f"`{key}` is {accepted}", fix=f"give a value {_range_words(meta)}")
-    return accepted
-
-
-def _coerced(value: Any, wanted: type) -> Scalar:
-    """Accept text (from flags and the environment) and exact numeric conversions, nothing lossy."""
-    if wanted is bool:
-        if isinstance(value, bool):
-            return value
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        return words[str(value).lower()] if str(value).lower() in words else _refuse()
-    if wanted is int:
-        if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
-            _refuse()
-        return int(value)
-    if wanted is float:
-        number = _refuse() if isinstance(value, bool) else float(value)
-        return number if math.isfinite(number) else _refuse()
-    return value if isinstance(value, str) else _refuse()
-
-
-def _refuse() -> NoReturn:
-    raise ValueError
-
-
-def _article(wanted: type) -> str:
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[wanted]
-
-
-def _range_words(meta: Mapping[str, Any]) -> str:
-    low, high, unit = meta["low"], meta["high"], meta["unit"]
-    suffix = f" {unit}" if unit else ""
-    if math.isinf(high):
-        return f"of at least {_number(low)}{suffix}"
-    return f"between {_number(low)} and {_number(high)}{suffix}"
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _refuse_contradictions(config: RunConfig) -> None:
@@ -450,6 +425,10 @@ def _refuse_contradictions(config: RunConfig) -> None:
                 raise ConfigError(f"`{key}` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")
         if config.insecure_test_rng:
             raise ConfigError("`insecure-test-rng` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")
+    if config.secagg != "none" or config.validation_gate or config.dp_sgd != "local":
+        from secure_fl.protection import refuse_protection
+
+        refuse_protection(config)
     if config.defense != FEDAVG or config.byzantine or config.root_samples or config.attack or config.attackers:
         from secure_fl.adversity import refuse_adversity
 

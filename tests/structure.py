@@ -22,19 +22,23 @@ PACKAGES = {
 }
 
 # The storeys inside secure_fl: each part may import those named, and what stands under every part.
-_GROUND = {"", "errors", "compositions", "adversity", "config"}  # "" is the package itself, which holds the version
+# "" is the package itself, which holds the version.
+_GROUND = {"", "errors", "settings", "compositions", "adversity", "protection", "config"}
 _RUNS = _GROUND | {"config_sources"}
 _LEARNING = _GROUND | {"data", "models", "privacy", "training"}
-_APP = _LEARNING | _RUNS | {"runs"}
+_APP = _LEARNING | _RUNS | {"runs", "secagg"}
 PARTS = {
     "": set[str](),
     "errors": set[str](),
     "compositions": {"errors"},
+    "settings": {"errors"},
     "adversity": {"errors", "compositions"},
-    "config": {"errors", "compositions", "adversity"},
+    "protection": {"errors", "compositions"},
+    "config": {"errors", "settings", "compositions", "adversity", "protection"},
     "config_sources": _GROUND,
     "data": _GROUND,
     "models": _GROUND,
+    "secagg": {"", "errors"},  # a protocol: it knows nothing of models, settings or Flower
     "privacy": _GROUND | {"runs"},
     "training": _GROUND | {"data", "models", "privacy"},
     "runs": _RUNS,
