@@ -45,9 +45,8 @@ class Federation:
         self.draws = {i: Draws(f"draws {i}") for i in self.indexes}
         self.clients = {i: self.client(i) for i in self.indexes}
 
-    def client(self, index: int, policy: Policy | None = None) -> Client:
-        sign = self.identities[index].sign
-        return Client(index, sign, self.roster, policy or self.policy, random=self.draws[index])
+    def client(self, index: int, kind: type[Client] = Client) -> Client:
+        return kind(index, self.identities[index].sign, self.roster, self.policy, random=self.draws[index])
 
     def terms(self, **changes: Any) -> Terms:
         shape = shape_of(len(self.indexes))
