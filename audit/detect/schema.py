@@ -27,7 +27,6 @@ from audit.findings import Finding, Place
 __all__ = [
     "Array",
     "Blob",
-    "Blobs",
     "Flag",
     "Masked",
     "MessageRule",
@@ -107,16 +106,7 @@ class Masked:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Blobs:
-    """At most `most` byte strings in a list, each between `shortest` and `longest` bytes."""
-
-    most: int
-    shortest: int
-    longest: int
-
-
-Rule = Text | Blob | Blobs | Number | Flag | Numbers | Texts | Array | Masked
+Rule = Text | Blob | Number | Flag | Numbers | Texts | Array | Masked
 
 
 @dataclass(frozen=True)
@@ -200,11 +190,16 @@ class Schema:
             return []
         return [_finding("schema/object", f"an object of kind {object_.kind[:40]!r} is not declared", object_.place)]
 
+    @property
+    def masks(self) -> bool:
+        """Whether anything is declared to be masked."""
+        return any(isinstance(rule, Masked) for each in self.messages for rule in each.values.values())
+
     def masked(self, message: WireMessage) -> Iterator[Leaf]:
         """The arrays of a message that are declared to be masked."""
-        rule = self._rule_of(message)
-        for leaf in message.leaves if rule else ():
-            if rule and isinstance(rule.values.get(leaf.path), Masked) and isinstance(leaf.value, np.ndarray):
+        declared = rule.values if (rule := self._rule_of(message)) else {}
+        for leaf in message.leaves:
+            if isinstance(declared.get(leaf.path), Masked) and isinstance(leaf.value, np.ndarray):
                 yield leaf
 
     def check_message(self, message: WireMessage) -> list[Finding]:
@@ -280,11 +275,6 @@ def _fault(value: Any, rule: Rule) -> str:
             if not isinstance(value, list) or len(value) > most:
                 return f"a list of at most {most} texts is declared"
             return next(filter(None, (_text_fault(text, each) for text in value)), "")
-        case Blobs(most, shortest, longest):
-            if not isinstance(value, list) or len(value) > most:
-                return f"a list of at most {most} byte strings is declared"
-            one = Blob(shortest, longest)
-            return next(filter(None, (_fault(each, one) for each in value)), "")
         case Array(dtype, shape) | Masked(dtype, shape):
             if not isinstance(value, np.ndarray):
                 return f"{type(value).__name__} in place of an array"
@@ -338,9 +328,7 @@ def _bytes(value: Any) -> bytes:
             return str(value).encode("utf-8", "surrogateescape")
 
 
-_TYPES: Mapping[str, Any] = {
-    each.__name__: each for each in (Text, Blob, Blobs, Number, Flag, Numbers, Texts, Array, Masked)
-}
+_TYPES: Mapping[str, Any] = {each.__name__: each for each in (Text, Blob, Number, Flag, Numbers, Texts, Array, Masked)}
 
 
 def _spelled(rule: Rule) -> dict[str, Any]:

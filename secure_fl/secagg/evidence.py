@@ -7,8 +7,8 @@ holder opened of each owner. Never a share: with the masked vectors they would o
     the terms are such as a site's own policy accepts, and each key is signed by its site for this very slot
     the transcript is that of the terms and the keys; a quorum signed one set of survivors under this transcript
     of no owner were both kinds of share opened, taken over all holders (Bonawitz et al., CCS 2017, section 6.1)
-    no slot comes twice, no key serves two slots, and no group was opened twice in a round: the difference of two sums
-      of the same updates over different survivors is what a single site sent
+    no slot comes twice, no key serves two slots, and no group was opened twice in a round, unless for the same model
+      and survivors: two sums of the same updates over different survivors differ by what single sites sent
 
 It shows what was written down. A coordinator that obtained more and is silent about it needs sites that gave more, and
 that honest ones do not is enforced by their own checks (`client`), not here.
@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from secure_fl.secagg.errors import Malformed, SecAggError
 from secure_fl.secagg.messages import Advert, Agreement, transcript_of
-from secure_fl.secagg.terms import Policy, Terms
+from secure_fl.secagg.terms import Policy, Slot, Terms
 
 __all__ = ["Fault", "Kind", "SlotEvidence", "judge"]
 
@@ -166,17 +166,18 @@ def _release_faults(slot: SlotEvidence) -> _Found:
 
 def _faults_between(slots: Sequence[SlotEvidence]) -> list[Fault]:
     """What no slot shows alone."""
-    faults, seen, opened, keys = [], set(), set(), set()
+    faults: list[Fault] = []
+    seen: set[Slot] = set()
+    keys: set[bytes] = set()
+    opened: dict[tuple[str, int, int], tuple[str, frozenset[int]]] = {}
     for slot in slots:
         name, where = _named(slot), slot.terms.slot
         if where in seen:
             faults.append(Fault(name, "the slot comes twice"))
         seen.add(where)
-        in_round = (where.run, where.round, where.group)
-        if slot.opened and in_round in opened:
-            faults.append(Fault(name, "its round was opened before: the difference of both sums is a single site's"))
-        if slot.opened:
-            opened.add(in_round)
+        about = slot.terms.model_sha256, frozenset(slot.survivors)
+        if slot.opened and opened.setdefault((where.run, where.round, where.group), about) != about:
+            faults.append(Fault(name, "its round was opened before, over other survivors or from another model"))
         for index, advert in slot.adverts.items():
             for key in (advert.mask_key, advert.share_key):
                 if key in keys:
