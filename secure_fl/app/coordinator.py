@@ -26,6 +26,7 @@ from secure_fl.app.bench import Bench
 from secure_fl.app.casting import card_mark, simulation
 from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector, RoundReplies, weight_of
+from secure_fl.app.gate import ValidationGate
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
 from secure_fl.app.messages import Order
@@ -109,6 +110,7 @@ class _Run:
         self.bench = Bench.of(self.config)
         self.rules = UpdateRules(size=self.bench.vector_spec.size, max_norm=self.config.max_update_norm)
         self.client_privacy = ClientPrivacy.of(self.config, record, roster) if self.config.dp_of_sites else None
+        self.gate = ValidationGate.of(self.config, self.bench, record)
         self.average = ModelAverage(self.config.average)
         self.measured: Evaluation | None = None
         self.open_round: _Round | None = None
@@ -210,6 +212,8 @@ class _Run:
                 fix=f"`secure-fl runs show {self.record.id}` names the reasons; then `runs resume`",
             )
         combination = self._combine(number, vector, replies)
+        if self.gate is not None:
+            combination = self.gate.judge(vector, combination, round=number)
         vector = vector + combination.step
         self.open_round = _Round(number, vector, replies, combination, time.monotonic() - began)
         return vector
