@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from secure_fl.app.bench import Bench
 from secure_fl.app.membership import EventSink
-from secure_fl.app.strategy import Combination
 from secure_fl.config import RunConfig
 from secure_fl.training.evaluation import Evaluation
 
@@ -45,10 +44,10 @@ class ValidationGate:
         """The gate that the settings ask for; None where they ask for none."""
         return cls(bench.measure_root, config.validation_gate, events) if config.validation_gate else None
 
-    def judge(self, model: Vector, combination: Combination, *, round: int) -> Combination:
-        """The same combination, or one whose step is zero: then a `round-rolled-back` event says why."""
+    def judge(self, model: Vector, step: Vector, *, round: int) -> Vector:
+        """The same step, or none (zeros): then a `round-rolled-back` event says why."""
         before = self._measured(model)
-        stepped = model + combination.step
+        stepped = model + step
         after = self.measure(stepped)
         if not math.isfinite(after.loss):
             reason = "the loss is not finite"
@@ -56,7 +55,7 @@ class ValidationGate:
             reason = "accuracy fell"
         else:
             self._known = (stepped, after)
-            return combination
+            return step
         self._known = (model, before)
         self.events.append(
             "round-rolled-back",
@@ -68,7 +67,7 @@ class ValidationGate:
             most=self.most,
             samples=after.samples,
         )
-        return replace(combination, step=np.zeros_like(combination.step))
+        return np.zeros_like(step)
 
     def _measured(self, model: Vector) -> Evaluation:
         """Of the model before: known since the last round, but for the first after a start or resumption."""

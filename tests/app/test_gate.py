@@ -16,7 +16,7 @@ from secure_fl.app.client_app import app as honest
 from secure_fl.app.coordinator import coordinate
 from secure_fl.app.gate import ValidationGate
 from secure_fl.app.identity import open_roster
-from secure_fl.app.strategy import Combination, FedAvg
+from secure_fl.app.strategy import FedAvg
 from secure_fl.config_sources import resolve
 from secure_fl.data import site_sizes
 from secure_fl.federation.launch import execute
@@ -43,8 +43,8 @@ class Scores:
         return Evaluation(loss, accuracy, (accuracy,), (100,), 100)
 
 
-def step(value: float) -> Combination:
-    return Combination.of_all(np.full(4, value, np.float32), 3)
+def step(value: float) -> np.ndarray:
+    return np.full(4, value, np.float32)
 
 
 def test_a_step_that_costs_no_more_than_the_gate_is_taken_and_measured_once(events: Events) -> None:
@@ -52,7 +52,7 @@ def test_a_step_that_costs_no_more_than_the_gate_is_taken_and_measured_once(even
     gate = ValidationGate(scores, 0.25, events)
     offered = step(0.25)
     assert gate.judge(START, offered, round=1) is offered
-    assert gate.judge(START + offered.step, step(-0.25), round=2).step[0] == -0.25
+    assert gate.judge(START + offered, step(-0.25), round=2)[0] == -0.25
     assert scores.measured == [0.0, 0.25, 0.0] and not events
 
 
@@ -60,19 +60,19 @@ def test_a_step_that_costs_more_becomes_no_step_and_the_record_says_why(events: 
     scores = Scores()
     gate = ValidationGate(scores, 0.25, events)
     undone = gate.judge(START, step(0.5), round=3)
-    assert not undone.step.any() and undone.kept == (True,) * 3
+    assert not undone.any()
     (told,) = events.of("round-rolled-back")
     assert (told["round"], told["reason"], told["most"], told["samples"]) == (3, "accuracy fell", 0.25, 100)
     assert told["accuracy_before"] == pytest.approx(0.8) and told["accuracy_after"] == pytest.approx(0.3)
     # The model that goes on is the one that was known: it is not measured again.
-    gate.judge(START + undone.step, step(0.0), round=4)
+    gate.judge(START + undone, step(0.0), round=4)
     assert scores.measured == [0.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_model_without_a_finite_loss_is_undone_whatever_its_accuracy(events: Events, bad: float) -> None:
     undone = ValidationGate(Scores(), 1.0, events).judge(START, step(bad), round=1)
-    assert not undone.step.any()
+    assert not undone.any()
     assert events.of("round-rolled-back")[0]["reason"] == "the loss is not finite"
 
 
@@ -80,7 +80,7 @@ def test_harm_below_the_gate_adds_up(events: Events) -> None:
     # What the gate does not promise, so that nobody reads it into it.
     gate, model = ValidationGate(Scores(), 0.125, events), START
     for number in range(1, 5):
-        model = model + gate.judge(model, step(0.125), round=number).step
+        model = model + gate.judge(model, step(0.125), round=number)
     assert model[0] == 0.5 and not events
 
 
