@@ -1,8 +1,9 @@
 """One round of our secure sum, both state machines in this process, with the CPU seconds of either side.
 
 Every message goes to bytes and back, as over a wire; the time of that counts for the side that does it. Every site
-encodes and masks its own vector. The sum has to be equal, word for word, to the sum of the survivors' unmasked
-encodings, else the round is an error: the speed of a wrong result is of no interest.
+encodes and masks its own vector, on the complete graph at every n, as Flower's side does. The sum has to be equal,
+word for word, to the sum of the survivors' unmasked encodings, else the round is an error: the speed of a wrong result
+is of no interest.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.counters import Counters
-from secure_fl.secagg.graph import shape_of
+from secure_fl.secagg.graph import threshold_of
 from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed, SealedForMe
 from secure_fl.secagg.ring import Ring, Vector, Words
 from secure_fl.secagg.server import SecureSum, Server
@@ -76,12 +77,11 @@ class _Round:
         n, self._d = len(updates), updates[0].size
         self._updates, self._weights, self._codec = updates, weights, codec
         self._counters = Counters(("images",), n, codec.ring)
-        shape = shape_of(n)
         self._terms = Terms(
             slot=Slot("benchmark", 1, 0, 0),
             members=tuple(range(n)),
-            threshold=shape.threshold,
-            neighbours=shape.neighbours,
+            threshold=threshold_of(n),
+            neighbours=n - 1,
             words=self._d + self._counters.words,
             ring_bits=codec.ring.bits,
             clip=codec.clip,
@@ -122,10 +122,11 @@ class _Round:
             inboxes = {
                 i: {j: each.to_bytes() for j, each in inbox.items()} for i, inbox in self._server.close_sealed().items()
             }
-        clear = np.zeros(self._terms.words, self._codec.ring.dtype)
-        for i in there:
-            self._mask(i, inboxes[i], clear)
+        clear: Words = np.zeros(self._terms.words, self._codec.ring.dtype)
+        vectors = {i: self._masked(i, inboxes[i], clear) for i in there}
         with self._on("server"):
+            for i, data in vectors.items():
+                self._server.take_masked(i, np.frombuffer(data, clear.dtype.type))
             listed = self._server.close_masked()
         for i in there:
             with self._on(i):
@@ -149,8 +150,8 @@ class _Round:
         with self._on("server"):
             take(index, kind.from_bytes(data))
 
-    def _mask(self, i: int, inbox: dict[int, bytes], clear: Words) -> None:
-        """Trip 2 of one site; its unmasked words are added to `clear`, untimed."""
+    def _masked(self, i: int, inbox: dict[int, bytes], clear: Words) -> bytes:
+        """One site's masked vector; its unmasked words are added to `clear`, untimed."""
         with self._on(i):
             words = np.empty(self._terms.words, clear.dtype)
             self._codec.encode(self._updates[i], self._weights[i], words[: self._d], rounding=os.urandom(32))
@@ -160,8 +161,7 @@ class _Round:
             self._clients[i].mask({j: SealedForMe.from_bytes(each) for j, each in inbox.items()}, words)
             data = words.tobytes()
         self._sent[i] += len(data)
-        with self._on("server"):
-            self._server.take_masked(i, np.frombuffer(data, words.dtype))
+        return data
 
     def _decoded(self, opened: SecureSum) -> tuple[Vector, SecureSum]:
         total = self._counters.decode(opened.words[self._d :])["images"]
