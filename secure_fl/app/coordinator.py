@@ -26,11 +26,13 @@ from secure_fl.app.bench import Bench
 from secure_fl.app.casting import card_mark, simulation
 from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector
+from secure_fl.app.courier import Courier
 from secure_fl.app.gate import ValidationGate
 from secure_fl.app.gathering import Gathered, Gathering, InTheClear
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
 from secure_fl.app.messages import Order
+from secure_fl.app.secagg.gathering import Protected
 from secure_fl.app.strategy import Aggregator
 from secure_fl.data import describe_data
 from secure_fl.errors import BudgetError, QuorumError, SecureFLError
@@ -115,6 +117,16 @@ class _Run:
 
     def _gathering(self, grid: Grid) -> Gathering:
         """How this run's updates reach us."""
+        if self.config.secagg != "none":
+            return Protected(
+                Courier(grid, self.membership, self.record),
+                self.roster,
+                self.bench,
+                self.config,
+                self.aggregator,
+                events=self.record,
+                lives=lambda: self.record.summary().attempts,
+            )
         privacy = ClientPrivacy.of(self.config, self.record, self.roster) if self.config.dp_of_sites else None
         collector = Collector(grid, self.membership, self.record)
         return InTheClear(collector, self.aggregator, self.bench, self.config, privacy)
@@ -255,9 +267,9 @@ class _Run:
     def _finish(self, vector: Vector, done: int) -> None:
         """The sites' own view of the final model, the model file, and the outcome."""
         complete = done >= self.config.rounds
-        if complete:
-            self.membership.refresh()
-            self.gathering.conclude(Order(self.record.id, done, self.bench.vector_spec.digest, self.config, vector))
+        self.membership.refresh()
+        order = Order(self.record.id, done, self.bench.vector_spec.digest, self.config, vector)
+        self.gathering.conclude(order, complete=complete)
         measured, file_sha256 = self._save_model(vector, done)
         self.record.append(
             "run-finished",

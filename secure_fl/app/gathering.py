@@ -72,8 +72,8 @@ class Gathering(Protocol):
             BudgetError: too few could afford it.
         """
 
-    def conclude(self, order: Order) -> None:
-        """After the last round: what the sites say of the final model, where they may."""
+    def conclude(self, order: Order, *, complete: bool) -> None:
+        """After the last round that there will be; `complete`: of all that were planned."""
 
 
 class InTheClear:
@@ -122,9 +122,9 @@ class InTheClear:
             facts={**_judgement(names, made), **self._privacy_spent(replies)},
         )
 
-    def conclude(self, order: Order) -> None:
+    def conclude(self, order: Order, *, complete: bool) -> None:
         """Let each site measure the final model; under DP-SGD nothing measured on its images leaves it."""
-        if not self.config.dp_at_sites:
+        if complete and not self.config.dp_at_sites:
             timeout_s = min(120.0, self.config.round_timeout_s)
             self.collector.evaluate(order, self.collector.free_members(), timeout_s=timeout_s)
 
