@@ -13,6 +13,7 @@ sums (`released`). A site that has `secagg-fewest` refuses to train without secu
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import Context, Message
 
 from secure_fl.app.identity import Roster, SiteSigner
 from secure_fl.app.messages import Order
+from secure_fl.app.secagg.groups import GroupMember
 from secure_fl.app.secagg.layout import Layout, Tally, digest_of
 from secure_fl.app.secagg.released import Released, Sum
 from secure_fl.app.secagg.wire import (
@@ -43,6 +46,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import FederationError
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.errors import NotOnRoster, OtherTerms, OutOfRange, SlotMismatch, WrongOrder, WrongVector
+from secure_fl.secagg.grouping import Commitment, Reveal
 from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed
 from secure_fl.secagg.ring import Vector, Words
 from secure_fl.secagg.terms import Policy, Slot
@@ -54,11 +58,13 @@ __all__ = [
     "advertise",
     "agree",
     "announced_samples",
+    "commit",
     "forget",
     "mask",
     "open_shares",
     "refuse_unprotected",
     "rejoin",
+    "reveal",
     "share",
     "site_of",
 ]
@@ -71,10 +77,20 @@ _SITES: dict[str, SecureSite] = {}
 
 @dataclass(frozen=True)
 class Trained:
-    """What a site's images made of a model: the update (d,), and what was measured on the way."""
+    """What a site's images made of a model: the update (d,), and what was measured on the way.
+
+    times: how often the encoded update is added; a simulated attacker escapes the clip of honest code so.
+    """
 
     update: Vector
     tally: Tally
+    times: int = 1
+
+    @classmethod
+    def unclipped(cls, update: Vector, tally: Tally, *, clip: float) -> Trained:
+        """Of an attacker: words that decode to `update`, however long it is; what any site could send."""
+        times = max(1, math.ceil(float(np.linalg.norm(update.astype(np.float64))) / clip))
+        return cls(update / np.float32(times), tally, times)
 
 
 Train = Callable[[Order], Trained]
@@ -86,6 +102,7 @@ class SecureSite:
     def __init__(self, index: int, signer: SiteSigner, roster: Roster, *, fewest: int, released: Released) -> None:
         self.index, self.released = index, released
         self._signer, self._roster, self._fewest = signer, roster, fewest
+        self._groups = GroupMember(index, signer.sign)
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
@@ -106,6 +123,14 @@ class SecureSite:
         self._end_slot()
         self._trained = None
 
+    def commit(self, message: Message) -> Commitment:
+        """Take part in the draw of a run's groups; raises TooFewMembers, and as `GroupMember.commit`."""
+        return self._groups.commit(message, self._roster, fewest=self._fewest)
+
+    def reveal(self, message: Message) -> Reveal:
+        """Tell what we had drawn; raises as `GroupMember.reveal`."""
+        return self._groups.reveal(message)
+
     def advertise(self, slot: Slot) -> Advert:
         """Fresh keys for this slot; what was left of another is dropped. Raises as `Client.advertise`."""
         self._end_slot()
@@ -123,6 +148,7 @@ class SecureSite:
         Raises:
             OtherTerms: the settings are not those that the terms name.
             NotOnRoster: the members are not the sites of this run by our roster.
+            WrongGroup: they are not those of our group; or as `GroupMember.check`.
             SlotReused: we have opened another sum of this round.
         """
         with self._refusals_end_the_slot():
@@ -135,6 +161,8 @@ class SecureSite:
             if config.secagg == "full" and terms.members != expected:
                 others = sorted(set(terms.members) ^ set(expected))
                 raise NotOnRoster("the members are not the sites that our roster names for this run", sites=others)
+            if config.secagg == "grouped":
+                self._groups.check(terms, order.groups, config, self._roster)
             sealed = self._part().share(terms, order.adverts)
             self._shared = order
             return sealed
@@ -182,16 +210,16 @@ class SecureSite:
 
     def _encoded(self, trained: Trained, shared: ShareOrder) -> Words:
         terms, config = shared.terms, shared.config
-        layout = Layout.of(
-            config, size=len(trained.update), members=len(terms.members), max_weight=terms.max_weight
-        )
+        layout = Layout.of(config, size=len(trained.update), members=len(terms.members), max_weight=terms.max_weight)
         if layout.words != terms.words:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
         # Rounding hides nothing that the masks do not; from the seed, it lets a simulation be repeated to the bit.
         name = f"secure-fl/rounding/1|{config.seed}|{terms.slot.round}|{self.index}"
         rounding = os.urandom(32) if config.dp_distributed else hashlib.sha256(name.encode()).digest()
-        return layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words = layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words[: layout.size] *= words.dtype.type(trained.times)
+        return words
 
     def _weight(self, shared: ShareOrder, images: int) -> int:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
@@ -290,6 +318,16 @@ def announced_samples(context: Context) -> int:
     """The count of images that we tell when we join: what the signed roster declares anyway, or 0 for none."""
     site = site_of(context)
     return next((each.samples or 0 for each in site._roster.entries if each.index == site.index), 0)
+
+
+def commit(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_commit`."""
+    return answer(message, commitment=site_of(context).commit(message).to_bytes())
+
+
+def reveal(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_reveal`."""
+    return answer(message, reveal=site_of(context).reveal(message).to_bytes())
 
 
 def advertise(message: Message, context: Context) -> Message:
