@@ -70,7 +70,10 @@ def _identities(record: RunRecord) -> Iterator[tuple[NodeConfig, list[NodeConfig
         roster_file = Path(folder) / "roster.json"
         declared = keys.roster.declaring(dict(enumerate(site_sizes(config))))
         roster_file.write_text(declared.to_json(), encoding="utf-8")
-        yield {"roster": str(roster_file)}, [secagg_node_config(keys.kit(f"site-{i}"), config) for i in range(config.sites)]
+        yield (
+            {"roster": str(roster_file)},
+            [secagg_node_config(keys.kit(f"site-{i}"), config) for i in range(config.sites)],
+        )
 
 
 def run_on_ray(record: RunRecord) -> None:

@@ -10,6 +10,7 @@ from the draw are in no group and sit the run out.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,6 @@ __all__ = ["COMMIT", "REVEAL", "Draw", "GroupMember", "Grouped", "form_groups", 
 COMMIT, REVEAL = "query.secagg_commit", "query.secagg_reveal"
 
 _RECORD, _TRIP_S = "secagg", 60.0
-_FILE = "groups.transcript"
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,14 @@ class Grouped:
 
 
 def groups_on_record(keys: Mapping[int, bytes], draw: Draw, *, folder: Path) -> Grouped:
-    """The groups that an earlier life of the run has formed; none where it had not come so far.
+    """The groups that an earlier life of the run has formed among these identities; none where it had not come so far.
+
+    A simulated federation has new identities in each life: its sites have drawn nothing yet, and do so now.
 
     Raises:
         SecAggError: the file was altered.
     """
-    path = folder / _FILE
+    path = folder / _file_of(keys)
     if not path.exists():
         return Grouped((), b"")
     proof = path.read_bytes()
@@ -115,11 +117,17 @@ def form_groups(
     _ask(courier, [each for each in members if each.entry.index in indexes], REVEAL, shown, revealed, events)
     transcript, groups = convener.close()
     proof = transcript.to_bytes()
-    digest = write_atomic(folder / _FILE, proof)
+    file = _file_of(keys)
+    digest = write_atomic(folder / file, proof)
     names = {member.entry.index: member.name for member in members}
     told = [[names[index] for index in group] for group in groups.members]
-    events.append("groups-formed", groups=told, transcript_sha256=digest, file=_FILE)
+    events.append("groups-formed", groups=told, transcript_sha256=digest, file=file)
     return Grouped(groups.members, proof)
+
+
+def _file_of(keys: Mapping[int, bytes]) -> str:
+    identities = hashlib.sha256(b"".join(keys[index] for index in sorted(keys))).hexdigest()
+    return f"groups-{identities[:12]}.transcript"
 
 
 def _ask(
