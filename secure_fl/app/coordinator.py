@@ -127,6 +127,8 @@ class _Run:
                 self.aggregator,
                 journal=journal,
                 lives=lambda: self.record.summary().attempts,
+                run=self.record.id,
+                folder=self.record.folder,
             )
         privacy = ClientPrivacy.of(self.config, self.record, self.roster) if self.config.dp_of_sites else None
         collector = Collector(grid, self.membership, self.record)

@@ -44,6 +44,10 @@ _MEASURED = (
 class Codec(Protocol):
     """An encoding of updates in the ring: `FixedPoint` and its kin."""
 
+    @property
+    def scale(self) -> float:
+        """Steps per unit of weight times update."""
+
     def encode(self, update: Vector, weight: int, out: Words, *, rounding: bytes) -> float:
         """Write (d,) words; the factor, at most 1, by which the update was clipped."""
 

@@ -13,6 +13,7 @@ sums (`released`). A site that has `secagg-fewest` refuses to train without secu
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import Context, Message
 
 from secure_fl.app.identity import Roster, SiteSigner
 from secure_fl.app.messages import Order
+from secure_fl.app.secagg.groups import GroupMember
 from secure_fl.app.secagg.layout import Layout, Tally, digest_of
 from secure_fl.app.secagg.released import Released, Sum
 from secure_fl.app.secagg.wire import (
@@ -43,6 +46,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import FederationError
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.errors import NotOnRoster, OtherTerms, OutOfRange, SlotMismatch, WrongOrder, WrongVector
+from secure_fl.secagg.grouping import Commitment, Reveal
 from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed
 from secure_fl.secagg.ring import Vector, Words
 from secure_fl.secagg.terms import Policy, Slot
@@ -54,11 +58,13 @@ __all__ = [
     "advertise",
     "agree",
     "announced_samples",
+    "commit",
     "forget",
     "mask",
     "open_shares",
     "refuse_unprotected",
     "rejoin",
+    "reveal",
     "rounding_seed",
     "share",
     "site_of",
@@ -72,10 +78,20 @@ _SITES: dict[str, SecureSite] = {}
 
 @dataclass(frozen=True)
 class Trained:
-    """What a site's images made of a model: the update (d,), and what was measured on the way."""
+    """What a site's images made of a model: the update (d,), and what was measured on the way.
+
+    times: how often the encoded update is added; a simulated attacker escapes the clip of honest code so.
+    """
 
     update: Vector
     tally: Tally
+    times: int = 1
+
+    @classmethod
+    def unclipped(cls, update: Vector, tally: Tally, *, clip: float) -> Trained:
+        """Of an attacker: words that decode to `update`, however long it is; what any site could send."""
+        times = max(1, math.ceil(float(np.linalg.norm(update.astype(np.float64))) / clip))
+        return cls(update / np.float32(times), tally, times)
 
 
 Train = Callable[[Order], Trained]
@@ -87,6 +103,7 @@ class SecureSite:
     def __init__(self, index: int, signer: SiteSigner, roster: Roster, *, fewest: int, released: Released) -> None:
         self.index, self.released, self.sign = index, released, signer.sign
         self._roster, self._fewest = roster, fewest
+        self._groups = GroupMember(index, signer.sign)
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
@@ -112,6 +129,14 @@ class SecureSite:
         self._end_slot()
         self._trained = None
 
+    def commit(self, message: Message) -> Commitment:
+        """Take part in the draw of a run's groups; raises TooFewMembers, and as `GroupMember.commit`."""
+        return self._groups.commit(message, self._roster, fewest=self._fewest)
+
+    def reveal(self, message: Message) -> Reveal:
+        """Tell what we had drawn; raises as `GroupMember.reveal`."""
+        return self._groups.reveal(message)
+
     def advertise(self, slot: Slot) -> Advert:
         """Fresh keys for this slot; what was left of another is dropped. Raises as `Client.advertise`."""
         self._end_slot()
@@ -128,6 +153,7 @@ class SecureSite:
         Raises:
             OtherTerms: the settings are not those that the terms name.
             NotOnRoster: the members are not the sites of this run by our roster.
+            WrongGroup: they are not those of our group; or as `GroupMember.check`.
             SlotReused: we have opened another sum of this round.
         """
         with self._refusals_end_the_slot():
@@ -142,6 +168,8 @@ class SecureSite:
                 raise NotOnRoster("the members are not the sites that our roster names for this run", sites=others)
             # The run's promise counts its colluders in; the core's own policy knows of none.
             Policy(fewest=self._fewest, colluders=config.secagg_colluders).check(terms, self.index, self._keys())
+            if config.secagg == "grouped":
+                self._groups.check(terms, order.groups, config, self._roster)
             sealed = self._part().share(terms, order.adverts)
             self._shared = order
             return sealed
@@ -208,7 +236,9 @@ class SecureSite:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
         rounding = rounding_seed(config, round=terms.slot.round, site=self.index)
-        return layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words = layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words[: layout.size] *= words.dtype.type(trained.times)
+        return words
 
     def _weight(self, shared: ShareOrder, images: int) -> int:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
@@ -316,6 +346,16 @@ def refuse_unprotected(node_config: Mapping[str, Any], config: RunConfig) -> Non
 def announced_samples(context: Context) -> int:
     """The count of images that we tell when we join: what the roster declares anyway, or 0 for none."""
     return site_of(context).declared_samples
+
+
+def commit(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_commit`."""
+    return answer(message, commitment=site_of(context).commit(message).to_bytes())
+
+
+def reveal(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_reveal`."""
+    return answer(message, reveal=site_of(context).reveal(message).to_bytes())
 
 
 def advertise(message: Message, context: Context) -> Message:
