@@ -30,7 +30,7 @@ AUDITED = (
     "What was sent without a mask, or under a mask that had served before, is a finding.",
 )
 NOT_PROVEN = (
-    "That masks were secret. Words under a mask whose seed somebody knows, or of a generator that can be guessed, are as "
+    "That masks were secret. Words under a mask whose seed somebody knows, or of a guessable generator, are as "
     "uniform as others. Secrecy follows from the protocol and from the identity keys in the sites' rosters; `secure-fl "
     "runs verify` checks every signature of it. Uniform words prove no security.",
     "Anything about what a sum over several sites gives away, except where a bound on privacy is stated.",
