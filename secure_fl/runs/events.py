@@ -56,12 +56,15 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "reply-missing": ("round", "site", "reason"),
     "reply-late": ("round", "site"),
     "round-finished": ("round", "loss", "accuracy"),
+    "secagg-slot": ("round", "attempt", "group", "outcome"),
     "site-evaluated": ("round", "site"),
     "audit-started": ("bytes",),
     "audit-finished": ("verdict", "reason", "bundle", "statement_sha256"),
     "run-finished": ("status",),
     # In a site's privacy ledger, not in a run's record.
     "privacy-spent": ("mechanism", "noise_multiplier", "sample_rate", "steps", "unit", "adjacency", "data", "run"),
+    # In a site's log of the sums that it has helped to open.
+    "sum-opened": ("run", "round", "group", "model_sha256", "survivors"),
     "record-repaired": ("file", "bytes", "sha256"),
 }
 
