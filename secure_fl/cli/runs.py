@@ -101,9 +101,7 @@ def delete(
     output.result({"run_id": row.id, "deleted": True}, f"deleted {row.id}, {size_text(size_bytes)} freed")
 
 
-@app.command(
-    epilog=examples("secure-fl runs verify latest", "secure-fl runs verify latest --roster federation/roster.json")
-)
+@app.command(epilog=examples("secure-fl runs verify latest"))
 def verify(
     run: Run,
     roster: Annotated[
