@@ -14,7 +14,7 @@ uninterrupted run.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from secure_fl.app.casting import card_mark, simulation
 from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector
 from secure_fl.app.courier import Courier
+from secure_fl.app.gate import ValidationGate
 from secure_fl.app.gathering import Gathered, Gathering, InTheClear
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
@@ -109,6 +110,7 @@ class _Run:
         self.membership = Membership(grid, roster, self.config, run=record.id, events=record)
         self.bench = Bench.of(self.config)
         self.gathering = self._gathering(grid)
+        self.gate = ValidationGate.of(self.config, self.bench, record)
         self.average = ModelAverage(self.config.average)
         self.measured: Evaluation | None = None
         self.open_round: _Round | None = None
@@ -211,6 +213,8 @@ class _Run:
 
         order = Order(self.record.id, number, self.bench.vector_spec.digest, self.config, vector)
         gathered = self.gathering.gather(order, members, meanwhile=meanwhile)
+        if self.gate is not None:
+            gathered = replace(gathered, step=self.gate.judge(vector, gathered.step, round=number))
         vector = vector + gathered.step
         self.open_round = _Round(number, vector, gathered, time.monotonic() - began)
         return vector

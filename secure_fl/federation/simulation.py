@@ -21,8 +21,8 @@ from secure_fl.app.server_app import app as server_app
 from secure_fl.app.site_privacy import LEDGERS_VARIABLE, ledger_file
 from secure_fl.data import site_sizes
 from secure_fl.errors import ConfigError
-from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.federation.kits import secagg_node_config
+from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.federation.pki import provision
 from secure_fl.federation.quiet import quiet_flower
 from secure_fl.runs import RunRecord
@@ -70,7 +70,10 @@ def _identities(record: RunRecord) -> Iterator[tuple[NodeConfig, list[NodeConfig
         roster_file = Path(folder) / "roster.json"
         declared = keys.roster.declaring(dict(enumerate(site_sizes(config))))
         roster_file.write_text(declared.to_json(), encoding="utf-8")
-        yield {"roster": str(roster_file)}, [secagg_node_config(keys.kit(f"site-{i}"), config) for i in range(config.sites)]
+        yield (
+            {"roster": str(roster_file)},
+            [secagg_node_config(keys.kit(f"site-{i}"), config) for i in range(config.sites)],
+        )
 
 
 def run_on_ray(record: RunRecord) -> None:

@@ -182,9 +182,7 @@ class SecureSite:
 
     def _encoded(self, trained: Trained, shared: ShareOrder) -> Words:
         terms, config = shared.terms, shared.config
-        layout = Layout.of(
-            config, size=len(trained.update), members=len(terms.members), max_weight=terms.max_weight
-        )
+        layout = Layout.of(config, size=len(trained.update), members=len(terms.members), max_weight=terms.max_weight)
         if layout.words != terms.words:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
