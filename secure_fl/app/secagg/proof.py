@@ -70,16 +70,17 @@ def _policy(record: RunRecord) -> Policy:
 
 
 def _rounds_without(record: RunRecord, summed: list[SlotEvidence]) -> list[Fault]:
-    """Rounds that moved the model by other sites than those of the sums of one attempt."""
-    names = {event["index"]: event["site"] for event in record.events() if event.kind == "site-joined"}
-    summed_in: dict[int, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    """Rounds that moved the model by other sites than those of one attempt's sums (a group may have been rejected)."""
+    names = {event.get("index"): event["site"] for event in record.events() if event.kind == "site-joined"}
+    sums: dict[tuple[int, int], list[set[str]]] = defaultdict(list)
     for slot in summed:
-        survivors = {names.get(index, f"site {index}") for index in slot.survivors}
-        summed_in[slot.terms.slot.round][slot.terms.slot.attempt] |= survivors
-    return [
-        Fault(f"round {event['round']}", "its sites are not those of its sums")
-        for event in record.events()
-        if event.kind == "round-finished"
-        and event["accepted"]
-        and set(event["accepted"]) not in summed_in[event["round"]].values()
-    ]
+        where = slot.terms.slot
+        sums[where.round, where.attempt].append({names.get(index, f"site {index}") for index in slot.survivors})
+    faults = []
+    for event in record.events():
+        if event.kind != "round-finished" or not (accepted := {*event.get("accepted", ())}):
+            continue
+        attempts = [groups for (number, _), groups in sums.items() if number == event["round"]]
+        if not any(accepted == set().union(*(each for each in groups if each <= accepted)) for groups in attempts):
+            faults.append(Fault(f"round {event['round']}", "its sites are not those of its sums"))
+    return faults
