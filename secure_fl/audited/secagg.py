@@ -13,7 +13,7 @@ import numpy as np
 
 from audit.controls.plan import Saying
 from audit.decode.conversation import TO_COORDINATOR, TO_SITE
-from audit.detect.schema import Blob, Masked, MessageRule, Numbers, Rule
+from audit.detect.schema import Blob, Masked, MessageRule, Number, Numbers, Rule
 from secure_fl.app.secagg import wire
 from secure_fl.app.secagg.layout import Layout
 from secure_fl.config import RunConfig
@@ -55,21 +55,24 @@ def sum_messages(
         "secagg/declared": Numbers(config.sites, 0, config.sample_cap),
         "secagg/groups": Blob(1, 512 + 256 * config.sites),
     }
+    told = {path.replace("config/", "secagg/config."): rule for path, rule in settings.items()}
     inbox = _by_site("inbox", config, _at_most(_sealed_for_one(config.sites)))
     following = _by_site("agreements", config, agreement) | {"secagg/following": slot}
     to_site: Mapping[str, Mapping[str, Rule]] = {
         wire.ADVERTISE: {},
-        wire.SHARE: {**share, **settings, **_by_site("adverts", config, advert)},
+        wire.SHARE: {**share, **told, **_by_site("adverts", config, advert)},
         wire.MASKED: {**order, **inbox},
         wire.AGREE: {"secagg/survivors": survivors},
         wire.OPEN: following,
         wire.FORGET: {},
     }
-    masked = Masked(f"u{_bytes(config)}", (_words(config, parameters),))
+    masked: dict[str, Rule] = {"masked/y": Masked(f"u{_bytes(config)}", (_words(config, parameters),))}
+    if config.dp_at_sites or config.dp_distributed:  # what the run has cost a site so far
+        masked["secagg/epsilon"] = Number(0, 1e9, any_float=True)
     to_coordinator: Mapping[str, Mapping[str, Rule]] = {
         wire.ADVERTISE: {"secagg/advert": advert},
         wire.SHARE: {"secagg/sealed": _at_most(_sealed(config.sites))},
-        wire.MASKED: {"masked/y": masked},
+        wire.MASKED: masked,
         wire.AGREE: {"secagg/agreement": agreement},
         wire.OPEN: {"secagg/opening": _at_most(_opening(config.sites)), "secagg/advert": advert},
         wire.FORGET: {},
@@ -94,9 +97,9 @@ def _bytes(config: RunConfig) -> int:
     return int(config.secagg_bits) // 8
 
 
-def _by_site(record: str, config: RunConfig, rule: Rule) -> dict[str, Rule]:
+def _by_site(table: str, config: RunConfig, rule: Rule) -> dict[str, Rule]:
     """A table by roster index."""
-    return {f"{record}/{index}": rule for index in range(config.sites)}
+    return {f"secagg/{table}.{index}": rule for index in range(config.sites)}
 
 
 # The longest message of each kind, with zeros in place of what it says: of all sites, and the run with a long name.
