@@ -13,7 +13,7 @@ import numpy as np
 
 from audit.controls.plan import Saying
 from audit.decode.conversation import TO_COORDINATOR, TO_SITE
-from audit.detect.schema import Blob, Masked, MessageRule, Number, Numbers, Rule
+from audit.detect.schema import Blob, Blobs, Masked, MessageRule, Number, Numbers, Rule, Text
 from secure_fl.app.secagg import wire
 from secure_fl.app.secagg.layout import Layout
 from secure_fl.config import RunConfig
@@ -42,6 +42,9 @@ SEEN = {
     "single site's. What a bare update shows, below, is what it would have seen without.",
 }
 """By mode: what the section on leakage has to say first."""
+
+_COMMIT, _REVEAL = "query.secagg_commit", "query.secagg_reveal"
+_DRAWN = 256  # bytes of a site's commitment or number, at most
 
 
 def sum_messages(
@@ -78,8 +81,20 @@ def sum_messages(
         wire.FORGET: {},
     }
     return [
+        *(_draw(config) if config.secagg == "grouped" else ()),
         *(MessageRule(kind, {"secagg/slot": slot, **values}, TO_SITE) for kind, values in to_site.items()),
         *(MessageRule(kind, values, TO_COORDINATOR) for kind, values in to_coordinator.items()),
+    ]
+
+
+def _draw(config: RunConfig) -> list[MessageRule]:
+    """The two queries in which the sites draw their groups (`secure_fl.app.secagg.groups`)."""
+    run, whole, said = Text(64, "[A-Za-z0-9._-]+"), Number(0, config.sites, whole=True), Blob(1, _DRAWN)
+    return [
+        MessageRule(_COMMIT, {"secagg/run": run, "secagg/size": whole, "secagg/sites": whole}, TO_SITE),
+        MessageRule(_COMMIT, {"secagg/commitment": said}, TO_COORDINATOR),
+        MessageRule(_REVEAL, {"secagg/run": run, "secagg/commitments": Blobs(config.sites, _DRAWN)}, TO_SITE),
+        MessageRule(_REVEAL, {"secagg/reveal": said}, TO_COORDINATOR),
     ]
 
 

@@ -160,3 +160,12 @@ def test_under_dp_the_counters_are_fewer_and_declared_so() -> None:
     clean = clean_saying(config, EXTENT.parameters, np.random.default_rng(0))
     assert len(clean.arrays["y"]) < WORDS
     assert complaints(clean.kind, "to-coordinator", masked(clean.arrays["y"]), config) == []
+
+
+def test_the_draw_of_groups_is_declared_in_grouped_runs_only() -> None:
+    grouped = RunConfig(secagg="grouped", sites=6, secagg_group_size=2, defense="median", byzantine=1)
+    shown = RecordDict({"secagg": wire.ConfigRecord({"run": EXTENT.run, "commitments": [bytes(100)] * 6})})
+    assert complaints("query.secagg_reveal", "to-site", shown, grouped) == []
+    too_long = RecordDict({"secagg": wire.ConfigRecord({"run": EXTENT.run, "commitments": [bytes(4_000)]})})
+    assert len(complaints("query.secagg_reveal", "to-site", too_long, grouped)) == 1
+    assert len(complaints("query.secagg_reveal", "to-site", shown)) == 1
