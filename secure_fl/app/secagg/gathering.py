@@ -110,8 +110,8 @@ class Protected:
         }
 
     def spent(self) -> Mapping[str, Any]:
-        """No privacy before the first round."""
-        return {}
+        """The run's ε before any site has answered."""
+        return {"epsilon": 0.0} if self._config.dp_at_sites else {}
 
     def free_members(self) -> list[Member]:
         """Present sites that owe no answer and have not been barred."""
@@ -176,7 +176,9 @@ class Protected:
         declared = tuple(self._declared[index] for index in members)
         heaviest = largest_weight(self._config, declared)
         size = self._bench.vector_spec.size
-        layout = Layout.of(self._config, size=size, members=len(members), max_weight=heaviest)
+        layout = Layout.of(
+            self._config, size=size, members=len(members), max_weight=heaviest, model_sha256=order.model_sha256
+        )
         terms = Terms(
             slot=Slot(order.run, order.round, attempt, group),
             members=members,
@@ -201,7 +203,10 @@ class Protected:
             train_loss=told.pop("train_loss"),
             bytes_up=sum(each.bytes_up for each in attempts),
             bytes_down=sum(each.bytes_down for each in attempts),
-            facts={"secagg": {**self._slots(attempts), "clipped": _added(sums).get("clipped"), **told}},
+            facts={
+                "secagg": {**self._slots(attempts), "clipped": _added(sums).get("clipped"), **told},
+                **({"epsilon": attempts[-1].epsilon} if attempts[-1].epsilon is not None else {}),
+            },
         )
 
     def _combine(self, order: Order, sums: list[GroupSum]) -> Combination:

@@ -22,6 +22,7 @@ import numpy as np
 from secure_fl.config import RunConfig
 from secure_fl.secagg.counters import Counters
 from secure_fl.secagg.ring import FixedPoint, Ring, Vector, Words
+from secure_fl.secagg.rotation import RotatedFixedPoint, Rotation
 
 __all__ = ["Codec", "Layout", "Tally", "averages", "digest_of", "largest_weight"]
 
@@ -90,8 +91,8 @@ class Layout:
     counters: Counters
 
     @classmethod
-    def of(cls, config: RunConfig, *, size: int, members: int, max_weight: int) -> Layout:
-        """The layout that the settings call for.
+    def of(cls, config: RunConfig, *, size: int, members: int, max_weight: int, model_sha256: str) -> Layout:
+        """The layout that the settings call for; the model's digest seeds the rotation that goes with 16 bits.
 
         Raises:
             BudgetTooSmall: so many members do not fit the ring.
@@ -100,7 +101,11 @@ class Layout:
         names: tuple[str, ...] = ("weight",)
         if not config.dp_distributed:
             names = ("weight", "clipped") if config.dp_at_sites else ("weight", "clipped", *_MEASURED)
-        codec = FixedPoint(ring, members, config.secagg_clip, max_weight)
+        numbers = ring, members, config.secagg_clip, max_weight
+        if ring.bits == 32:
+            codec: Codec = FixedPoint(*numbers)
+        else:  # too few steps for updates as they are
+            codec = RotatedFixedPoint(*numbers, Rotation(size, bytes.fromhex(model_sha256)))
         return cls(size, codec, Counters(names, members, ring))
 
     @property

@@ -92,6 +92,11 @@ class SecureSite:
         self._trained: tuple[Sum, Trained] | None = None
 
     @property
+    def declared_samples(self) -> int:
+        """Our count of images as the roster declares it to everybody; 0 where it does not."""
+        return next((each.samples or 0 for each in self._roster.entries if each.index == self.index), 0)
+
+    @property
     def holds_secrets(self) -> bool:
         """Whether there are keys, shares or an update to lose."""
         return self._trained is not None or (self._client is not None and self._client.holds_secrets)
@@ -111,10 +116,9 @@ class SecureSite:
         self._end_slot()
         if self._trained is not None and (self._trained[0].run, self._trained[0].round) != (slot.run, slot.round):
             self._trained = None
-        roster = {each.index: bytes.fromhex(each.identity_key) for each in self._roster.entries if not each.revoked}
         policy = Policy(fewest=self._fewest)
         # A client of its own for each slot: what must be remembered beyond one is in `released`, on disk.
-        self._client = Client(self.index, self._signer.sign, roster, policy, random=os.urandom)
+        self._client = Client(self.index, self._signer.sign, self._keys(), policy, random=os.urandom)
         return self._client.advertise(slot)
 
     def share(self, order: ShareOrder) -> Sealed:
@@ -135,12 +139,17 @@ class SecureSite:
             if config.secagg == "full" and terms.members != expected:
                 others = sorted(set(terms.members) ^ set(expected))
                 raise NotOnRoster("the members are not the sites that our roster names for this run", sites=others)
+            # The run's promise counts its colluders in; the core's own policy knows of none.
+            Policy(fewest=self._fewest, colluders=config.secagg_colluders).check(terms, self.index, self._keys())
             sealed = self._part().share(terms, order.adverts)
             self._shared = order
             return sealed
 
-    def mask(self, order: MaskedOrder, train: Train) -> Words:
+    def mask(self, order: MaskedOrder, train: Train) -> tuple[Words, float | None]:
         """Train from the promised model and mask what comes of it; a second attempt at a round trains only once.
+
+        Returns:
+            The masked words, and what the run has cost in privacy (ε) under DP-SGD.
 
         Raises:
             SlotMismatch, OtherTerms: another round, model or settings than the terms name.
@@ -156,9 +165,10 @@ class SecureSite:
             moment = Sum.of(terms, ())
             if self._trained is None or self._trained[0] != moment:
                 self._trained = moment, train(order.order)
-            words = self._encoded(self._trained[1], shared)
+            trained = self._trained[1]
+            words = self._encoded(trained, shared)
             self._part().mask(order.inbox, words)
-            return words
+            return words, trained.tally.metrics.get("dp-epsilon")
 
     def agree(self, slot: Slot, survivors: list[int]) -> Agreement:
         """Sign whose sum it is. Raises SlotReused, and as `Client.agree`."""
@@ -180,9 +190,19 @@ class SecureSite:
             self.forget()
             return opening
 
+    def _keys(self) -> dict[int, bytes]:
+        """Identity keys of those who may take part, by index."""
+        return {each.index: bytes.fromhex(each.identity_key) for each in self._roster.entries if not each.revoked}
+
     def _encoded(self, trained: Trained, shared: ShareOrder) -> Words:
         terms, config = shared.terms, shared.config
-        layout = Layout.of(config, size=len(trained.update), members=len(terms.members), max_weight=terms.max_weight)
+        layout = Layout.of(
+            config,
+            size=len(trained.update),
+            members=len(terms.members),
+            max_weight=terms.max_weight,
+            model_sha256=terms.model_sha256,
+        )
         if layout.words != terms.words:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
@@ -195,8 +215,7 @@ class SecureSite:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
         if shared.config.dp_distributed:
             return 1
-        entry = next(each for each in self._roster.entries if each.index == self.index)
-        weight = entry.samples if entry.samples is not None else images
+        weight = self.declared_samples or images
         declared = shared.declared[shared.terms.members.index(self.index)]
         if declared not in (0, weight):
             raise OutOfRange(f"a weight of {declared} is declared for us", why=f"ours is {weight}")
@@ -285,9 +304,8 @@ def refuse_unprotected(node_config: Mapping[str, Any], config: RunConfig) -> Non
 
 
 def announced_samples(context: Context) -> int:
-    """The count of images that we tell when we join: what the signed roster declares anyway, or 0 for none."""
-    site = site_of(context)
-    return next((each.samples or 0 for each in site._roster.entries if each.index == site.index), 0)
+    """The count of images that we tell when we join: what the roster declares anyway, or 0 for none."""
+    return site_of(context).declared_samples
 
 
 def advertise(message: Message, context: Context) -> Message:
@@ -302,7 +320,8 @@ def share(message: Message, context: Context) -> Message:
 
 def mask(message: Message, context: Context, train: Train) -> Message:
     """Handler of `train.secagg_masked`; `train` makes an update of the received model."""
-    return masked_answer(message, site_of(context).mask(read_masked_order(message), train))
+    words, epsilon = site_of(context).mask(read_masked_order(message), train)
+    return masked_answer(message, words, epsilon=epsilon)
 
 
 def agree(message: Message, context: Context) -> Message:
