@@ -28,7 +28,7 @@ from tests.secagg.witnessed import Federation
 EXTENT = Extent("20261124-120000-abcd", parameters=2_000, classes=3)
 CONFIG = RunConfig(secagg="full", sites=5)
 SLOT = Slot(EXTENT.run, 1, 0, 0)
-WORDS = Layout.of(CONFIG, size=EXTENT.parameters, members=5, max_weight=1).words
+WORDS = Layout.of(CONFIG, size=EXTENT.parameters, members=5, max_weight=1, model_sha256="0" * 64).words
 
 
 def complaints(kind: str, direction: str, content: RecordDict, config: RunConfig = CONFIG) -> list[str]:
