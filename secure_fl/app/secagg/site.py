@@ -59,6 +59,7 @@ __all__ = [
     "open_shares",
     "refuse_unprotected",
     "rejoin",
+    "rounding_seed",
     "share",
     "site_of",
 ]
@@ -84,8 +85,8 @@ class SecureSite:
     """One site, one slot at a time; `released` outlives slots, and `client` holds what must not."""
 
     def __init__(self, index: int, signer: SiteSigner, roster: Roster, *, fewest: int, released: Released) -> None:
-        self.index, self.released = index, released
-        self._signer, self._roster, self._fewest = signer, roster, fewest
+        self.index, self.released, self.sign = index, released, signer.sign
+        self._roster, self._fewest = roster, fewest
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
@@ -118,7 +119,7 @@ class SecureSite:
             self._trained = None
         policy = Policy(fewest=self._fewest)
         # A client of its own for each slot: what must be remembered beyond one is in `released`, on disk.
-        self._client = Client(self.index, self._signer.sign, self._keys(), policy, random=os.urandom)
+        self._client = Client(self.index, self.sign, self._keys(), policy, random=os.urandom)
         return self._client.advertise(slot)
 
     def share(self, order: ShareOrder) -> Sealed:
@@ -206,9 +207,7 @@ class SecureSite:
         if layout.words != terms.words:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
-        # Rounding hides nothing that the masks do not; from the seed, it lets a simulation be repeated to the bit.
-        name = f"secure-fl/rounding/1|{config.seed}|{terms.slot.round}|{self.index}"
-        rounding = os.urandom(32) if config.dp_distributed else hashlib.sha256(name.encode()).digest()
+        rounding = rounding_seed(config, round=terms.slot.round, site=self.index)
         return layout.encode(trained.update, weight, trained.tally, rounding=rounding)
 
     def _weight(self, shared: ShareOrder, images: int) -> int:
@@ -246,6 +245,17 @@ class SecureSite:
         except BaseException:
             self._end_slot()
             raise
+
+
+def rounding_seed(config: RunConfig, *, round: int, site: int) -> bytes:
+    """What a site rounds by, 32 bytes.
+
+    Rounding hides nothing that the masks do not, so it may come from the run's seed, and a simulation can be repeated
+    to the bit; in distributed differential privacy it is part of the noise.
+    """
+    if config.dp_distributed:
+        return os.urandom(32)
+    return hashlib.sha256(f"secure-fl/rounding/1|{config.seed}|{round}|{site}".encode()).digest()
 
 
 def site_of(context: Context) -> SecureSite:
