@@ -13,7 +13,7 @@ from typing import Protocol
 from secure_fl.compositions import FEDAVG
 from secure_fl.errors import ConfigError
 
-__all__ = ["FEWEST_GROUPS", "FEWEST_SITES", "refuse_protection", "threshold_of"]
+__all__ = ["FEWEST_GROUPS", "FEWEST_SITES", "honest_of", "refuse_protection", "threshold_of"]
 
 # A sum over fewer sites says too much of each, and three groups are the least of which one can be outvoted.
 FEWEST_SITES, FEWEST_GROUPS = 5, 3
@@ -54,6 +54,10 @@ class Protection(Protocol):
     def dp_of_sites(self) -> bool: ...
     @property
     def dp_sgd(self) -> str: ...
+    @property
+    def dp_distributed(self) -> bool: ...
+    @property
+    def secagg_bits(self) -> str: ...
 
 
 def threshold_of(members: int) -> int:
@@ -63,6 +67,11 @@ def threshold_of(members: int) -> int:
     different sets of survivors signed (Bonawitz et al., CCS 2017, section 6.2).
     """
     return 2 * members // 3 + 1
+
+
+def honest_of(members: int, colluders: int) -> int:
+    """How many survivors of a round are sure to be honest, if so many of its sites collude with the coordinator."""
+    return threshold_of(members) - colluders
 
 
 def refuse_protection(config: Protection) -> None:
@@ -135,6 +144,18 @@ def _refuse_full(config: Protection) -> None:
             f"`defense` is {config.defense} but `secagg` is full",
             why="it judges single updates, and only their sum is seen",
             fix="choose --secagg grouped --secagg-group-size 2, or leave the defense out",
+        )
+    if config.dp_sgd == "distributed" and config.dp_of_sites:
+        raise ConfigError(
+            "`dp-sgd` is distributed but `dp-unit` is both",
+            why="sites then send sums of gradients, each image's clipped: there is no update of a site to clip",
+            fix="choose dp-unit=sample, or dp-sgd=local",
+        )
+    if config.dp_distributed and config.secagg_bits == "16":
+        raise ConfigError(
+            "`secagg-bits` is 16 but sites add shares of noise to a sum",
+            why="noise and steps fine enough for it do not fit",
+            fix="choose secagg-bits=32",
         )
 
 

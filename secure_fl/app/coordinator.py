@@ -295,7 +295,7 @@ class _Run:
     def _finish(self, vector: Vector, done: int) -> None:
         """The sites' own view of the final model, the model file, and the outcome."""
         complete = done >= self.config.rounds
-        if complete and not self.config.dp_at_sites:
+        if complete and not self.config.dp_withholds:
             order = Order(self.record.id, done, self.bench.vector_spec.digest, self.config, vector)
             self.membership.refresh()
             self.collector.evaluate(
