@@ -137,12 +137,11 @@ def stepper_of(
     config: RunConfig, record: RunRecord, roster: Roster, *, parameters: int
 ) -> ClientSteps | GlobalSGD | None:
     """What turns opened sums into steps; None where sums are of plain updates. Raises as `GlobalSGD.of`."""
-    config = planned(config)
     if not config.dp_distributed:
         return None
     if config.dp_of_sites:
         return ClientSteps(ClientPrivacy.of(config, record, roster))
-    return GlobalSGD.of(config, record, roster, parameters=parameters)
+    return GlobalSGD.of(planned(config), record, roster, parameters=parameters)
 
 
 def _velocity(config: RunConfig, record: RunRecord) -> Vector | None:

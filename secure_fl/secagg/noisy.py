@@ -89,11 +89,28 @@ class NoisyFixedPoint:
             raise OutOfRange(f"weight {weight} is not 1", why="noise is made for sites that count alike")
         if update.ndim != 1 or out.shape != update.shape or out.dtype != self.ring.dtype:
             raise ValueError(f"{out.dtype} of shape {out.shape} cannot hold an update of shape {update.shape}")
-        factor = self._factor(update)
-        steps = self._rounded(update, self.scale * factor, KeyStream(_key(rounding, b"rounding")))
+        steps, factor = self.rounded(update, rounding=rounding)
         steps += self.noise.sample(update.size, _key(rounding, b"noise"))
         np.copyto(out, steps, casting="unsafe")  # modulo 2^b
         return factor
+
+    def rounded(self, update: Vector | Sums, *, rounding: bytes) -> tuple[npt.NDArray[np.int64], float]:
+        """What `encode` adds noise to, (d,) in steps, and the factor of the clip. Raises as `encode`.
+
+        Each coordinate becomes one of its neighbouring integers, with the right mean, until the norm is allowed.
+        """
+        norm = math.sqrt(sum(_square(update[at : at + _CHUNK].astype(np.float64)) for at in _starts(update.size)))
+        if not math.isfinite(norm):
+            raise NonFinite("the update holds NaN or an infinity", fix="train with a smaller learning rate")
+        factor = 1.0 if self.longest_squared is None or norm <= self.clip else self.clip / norm
+        stream = KeyStream(_key(rounding, b"rounding"))
+        for _ in range(_MOST_TRIES):
+            steps = _stochastic(update, self.scale * factor, stream)
+            if self.longest_squared is None or int(np.dot(steps, steps)) <= self.longest_squared:
+                return steps, factor
+        raise BudgetTooSmall(
+            f"{_MOST_TRIES} roundings were all longer than the noise was made for", why="the levels are too few"
+        )
 
     def decode(self, words: Words, total_weight: int) -> Vector:
         """The mean (d,) over `total_weight` sites that a sum of encodings stands for."""
@@ -103,22 +120,6 @@ class NoisyFixedPoint:
             raise OutOfRange(f"a total weight of {total_weight}")
         mean: Vector = (words.view(self.ring.signed) / (self.scale * total_weight)).astype(np.float32)
         return mean
-
-    def _factor(self, update: Vector | Sums) -> float:
-        norm = math.sqrt(sum(_square(update[at : at + _CHUNK].astype(np.float64)) for at in _starts(update.size)))
-        if not math.isfinite(norm):
-            raise NonFinite("the update holds NaN or an infinity", fix="train with a smaller learning rate")
-        return 1.0 if self.longest_squared is None or norm <= self.clip else self.clip / norm
-
-    def _rounded(self, update: Vector | Sums, scale: float, stream: KeyStream) -> npt.NDArray[np.int64]:
-        """Each coordinate to one of its neighbouring integers, with the right mean, until the norm is allowed."""
-        for _ in range(_MOST_TRIES):
-            steps = _stochastic(update, scale, stream)
-            if self.longest_squared is None or int(np.dot(steps, steps)) <= self.longest_squared:
-                return steps
-        raise BudgetTooSmall(
-            f"{_MOST_TRIES} roundings were all longer than the noise was made for", why="the levels are too few"
-        )
 
 
 def _stochastic(update: Vector | Sums, scale: float, stream: KeyStream) -> npt.NDArray[np.int64]:
