@@ -36,6 +36,8 @@ from secure_fl.app.messages import (
     read_order,
     update_reply,
 )
+from secure_fl.app.secagg import site as secagg
+from secure_fl.app.secagg.layout import Tally
 from secure_fl.app.site_privacy import SitePrivacy
 from secure_fl.config import RunConfig
 from secure_fl.data import ImageSet, SiteData, load_site
@@ -118,7 +120,11 @@ def introduce(message: Message, context: Context) -> Message:
     data = _data(config, site.index)
     run, nonce = str(order["run"]), str(order["nonce"])
     samples = len(data.train.labels)
+    secagg.refuse_unprotected(context.node_config, config)
     site.privacy.admit(config, samples=samples, data=data.fingerprint)
+    if config.secagg != "none":
+        secagg.rejoin(context)
+        samples = secagg.announced_samples(context)
     shown = site.privacy.pseudonym(data.fingerprint) if config.dp_withholds else data.fingerprint
     statement = join_statement(run=run, nonce=nonce, site=site.name, index=site.index, samples=samples, data=shown)
     introduction = Introduction(site.name, site.index, samples, shown, site.sign(statement))
@@ -131,6 +137,9 @@ def train(message: Message, context: Context) -> Message:
     started, cpu_started = time.perf_counter(), time.process_time()
     site, order = _Site.of(context), read_order(message)
     config = site.settings(order.config)
+    secagg.refuse_unprotected(context.node_config, config)
+    if config.secagg != "none":
+        raise FederationError("asked for an update in the clear", why=f"this run has secagg={config.secagg}")
     configure_torch(config.threads, config.device)
     update, metrics = _contribution(order, config, site)
     own = _data(config, site.index).train
@@ -162,6 +171,51 @@ def train(message: Message, context: Context) -> Message:
         metrics=metrics,
         signature=site.sign(statement),
     )
+
+
+@app.query("secagg_advertise")
+def secagg_advertise(message: Message, context: Context) -> Message:
+    """Secure aggregation, trip 0: keys for a slot."""
+    return secagg.advertise(message, context)
+
+
+@app.query("secagg_share")
+def secagg_share(message: Message, context: Context) -> Message:
+    """Trip 1: the terms of the sum, and shares of our secrets for our peers."""
+    return secagg.share(message, context)
+
+
+@app.train("secagg_masked")
+def secagg_masked(message: Message, context: Context) -> Message:
+    """Trip 2: train, and send what came of it under masks."""
+    site = _Site.of(context)
+
+    def trained(order: Order) -> secagg.Trained:
+        config = site.settings(order.config)
+        configure_torch(config.threads, config.device)
+        update, metrics = _contribution(order, config, site)
+        data = _data(config, site.index)
+        return secagg.Trained(update, Tally(len(data.train.labels), len(data.validation.labels), metrics))
+
+    return secagg.mask(message, context, trained)
+
+
+@app.query("secagg_agree")
+def secagg_agree(message: Message, context: Context) -> Message:
+    """Trip 3: whose sum it is."""
+    return secagg.agree(message, context)
+
+
+@app.query("secagg_open")
+def secagg_open(message: Message, context: Context) -> Message:
+    """Trip 4: the shares that take the masks off the sum."""
+    return secagg.open_shares(message, context)
+
+
+@app.query("secagg_forget")
+def secagg_forget(message: Message, context: Context) -> Message:
+    """The coordinator has given the sum up."""
+    return secagg.forget(message, context)
 
 
 def _contribution(order: Order, config: RunConfig, site: _Site) -> tuple[Vector, Metrics]:
@@ -236,7 +290,8 @@ def evaluate_model(message: Message, context: Context) -> Message:
     """Measure a model on our validation images; under privacy nothing measured on them leaves us."""
     site, order = _Site.of(context), read_order(message)
     config = site.settings(order.config)
-    if config.dp_withholds:
+    secagg.refuse_unprotected(context.node_config, config)
+    if config.dp_withholds or config.secagg != "none":
         return evaluation_reply(message, metrics={})
     configure_torch(config.threads, config.device)
     data = _data(config, site.index)

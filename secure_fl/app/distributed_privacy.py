@@ -19,7 +19,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from secure_fl.secagg.noisy import NoisyFixedPoint
 from secure_fl.secagg.ring import Ring
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["ClientSteps", "GlobalSGD", "codec_of", "encoding_seed", "shared_noise", "stepper_of"]
+__all__ = ["ClientSteps", "GlobalSGD", "Stepper", "codec_of", "encoding_seed", "shared_noise", "stepper_of"]
 
 Vector = np.ndarray[Any, Any]
 
@@ -80,6 +80,13 @@ def encoding_seed(config: RunConfig, *, round: int, site: int) -> bytes:
     if not config.insecure_test_rng:
         return os.urandom(SEED)
     return hashlib.sha256(f"insecure-test-rng {derive_seed(config.seed, 'share', round, site)}".encode()).digest()
+
+
+class Stepper(Protocol):
+    """Makes steps of the global model from opened sums."""
+
+    def step(self, mean: Vector, sites: Sequence[int], *, round: int) -> Vector:
+        """What to add to the model, (d,) float32. mean: over `sites`, roster indexes."""
 
 
 class ClientSteps:
@@ -133,9 +140,7 @@ class GlobalSGD:
         return np.asarray(-self._config.lr_in(round) * self._velocity, dtype=np.float32)
 
 
-def stepper_of(
-    config: RunConfig, record: RunRecord, roster: Roster, *, parameters: int
-) -> ClientSteps | GlobalSGD | None:
+def stepper_of(config: RunConfig, record: RunRecord, roster: Roster, *, parameters: int) -> Stepper | None:
     """What turns opened sums into steps; None where sums are of plain updates. Raises as `GlobalSGD.of`."""
     if not config.dp_distributed:
         return None

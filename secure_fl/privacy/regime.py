@@ -23,9 +23,9 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
 from secure_fl.privacy.accounting import PrivacyEvent, epsilon, noise_multiplier_for
 from secure_fl.privacy.distributed import slack
-from secure_fl.protection import honest_of
+from secure_fl.protection import privacy_set
 
-__all__ = ["accounted_delta", "client_event", "planned", "promise", "sample_event"]
+__all__ = ["accounted_delta", "client_event", "planned", "promise", "sample_event", "spent_after"]
 
 # The share of δ that is kept for the slack of distributed noise.
 _SET_ASIDE = 1e-3
@@ -88,6 +88,19 @@ def client_event(config: RunConfig, *, rounds: int = 1) -> PrivacyEvent:
     return PrivacyEvent(mechanism="gaussian", noise_multiplier=noise, sample_rate=1.0, steps=rounds)
 
 
+def spent_after(config: RunConfig, rounds: int) -> dict[str, float]:
+    """ε after so many rounds, as `round-finished` names it: of each image, of each site; empty without privacy.
+
+    By the settings alone: for a coordinator that sees sums only. Each site's ledger says what that site has spent.
+    """
+    spent, delta = {}, accounted_delta(config)
+    if config.dp_at_sites:
+        spent["epsilon"] = epsilon([sample_event(config, rounds=rounds)] if rounds else [], delta).value
+    if config.dp_of_sites:
+        spent["client_epsilon"] = epsilon([client_event(config, rounds=rounds)] if rounds else [], delta).value
+    return spent
+
+
 def promise(config: RunConfig) -> list[dict[str, str | float]]:
     """What the run guarantees if it ends as planned, one line a unit of privacy; no line: nothing.
 
@@ -135,10 +148,9 @@ def promise(config: RunConfig) -> list[dict[str, str | float]]:
 
 def _in_shares(config: RunConfig) -> dict[str, str | float]:
     """What differs where sites add the noise in shares."""
-    honest = honest_of(config.sites, config.secagg_colluders)
     return {
         "protects_against": "the coordinator, other sites, and whoever sees the models or the sums of all sites",
-        "assumes": f"{honest} of {config.sites} sites are honest and stay to the end of each round "
+        "assumes": f"{privacy_set(config)} of {config.sites} sites are honest and stay to the end of each round "
         f"({config.secagg_colluders} colluders assumed); honest sites clip",
     }
 

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from secure_fl.secagg.errors import BudgetTooSmall, NonFinite, OutOfRange
 from secure_fl.secagg.keystream import KeyStream
 
-__all__ = ["FEWEST_LEVELS", "BoundedFixedPoint", "Encoding", "FixedPoint", "Ring", "Vector", "Words"]
+__all__ = ["CHUNK", "FEWEST_LEVELS", "BoundedFixedPoint", "Encoding", "FixedPoint", "Ring", "Vector", "Words"]
 
 FEWEST_LEVELS: Final = 4
 """Steps between zero and the largest coordinate, at least."""
@@ -37,7 +37,8 @@ Vector = npt.NDArray[np.float32]
 Words = npt.NDArray[np.unsignedinteger[Any]]
 """Ring elements: (d,), uint16 or uint32."""
 
-_CHUNK: Final = 1 << 17
+CHUNK: Final = 1 << 16
+"""Coordinates that are encoded at a time, so that they stay in the cache."""
 _UNIT: Final = 2.0**16  # random integers are in units of 2^-16 steps
 _WHOLE_STEPS: Final = 1.5 * 2.0**68  # float64's spacing here is 2^16 units: one step
 _SLACK: Final = 1 - 2.0**-30  # above all float64 rounding of norm, factor and product, for d < 2^40
@@ -124,8 +125,9 @@ class FixedPoint:
         update, out: (d,). rounding: 32 bytes that serve nothing else. Raises NonFinite for NaN and infinities,
         OutOfRange for a weight outside of 1 to max_weight, ValueError for shapes or types that do not fit.
         """
+        _check(update, out, self.ring)
         factor = _clip_factor(update, self.clip)
-        _round(update, self.scale * _weighed(weight, self.max_weight) * factor, out, self.ring, rounding)
+        _round(update, self.scale * _weighed(weight, self.max_weight) * factor, out, rounding)
         return factor
 
     def decode(self, words: Words, total_weight: int) -> Vector:
@@ -171,15 +173,23 @@ class BoundedFixedPoint:
 
     def encode(self, update: Vector, weight: int, out: Words, *, rounding: bytes) -> Encoding:
         """Write the update, clipped, weighted and clamped, to `out`. Shapes and errors as FixedPoint.encode's."""
+        _check(update, out, self.ring)
         factor = _clip_factor(update, self.clip)
         scale = self.scale * _weighed(weight, self.max_weight)
         limit = self.bound / factor if factor else math.inf
-        clamped = _round(update, scale * factor, out, self.ring, rounding, limit=limit)
+        clamped = _round(update, scale * factor, out, rounding, limit=limit)
         return Encoding(factor, clamped)
 
     def decode(self, words: Words, total_weight: int) -> Vector:
         """The weighted mean (d,) that a sum of encodings stands for; total_weight: the sum of their weights."""
         return _decode(words, self, total_weight)
+
+
+def _check(update: Vector, out: Words, ring: Ring) -> None:
+    if update.ndim != 1 or update.dtype != np.float32:
+        raise ValueError("an update is a vector of float32")
+    if out.shape != update.shape or out.dtype != ring.dtype:
+        raise ValueError(f"out has to be {ring.dtype} of shape {update.shape}, not {out.dtype} of {out.shape}")
 
 
 def _weighed(weight: int, most: int) -> int:
@@ -190,10 +200,10 @@ def _weighed(weight: int, most: int) -> int:
 
 def _clip_factor(update: Vector, clip: float) -> float:
     """min(1, clip / norm), with the norm in float64."""
-    wide = np.empty(min(_CHUNK, update.size))
+    wide = np.empty(min(CHUNK, update.size))
     square = 0.0
-    for at in range(0, update.size, _CHUNK):
-        part = update[at : at + _CHUNK]
+    for at in range(0, update.size, CHUNK):
+        part = update[at : at + CHUNK]
         values = wide[: part.size]
         np.copyto(values, part)
         square += float(np.dot(values, values))
@@ -203,23 +213,19 @@ def _clip_factor(update: Vector, clip: float) -> float:
     return 1.0 if norm <= clip else clip / norm
 
 
-def _round(update: Vector, scale: float, out: Words, ring: Ring, seed: bytes, *, limit: float = math.inf) -> int:
+def _round(update: Vector, scale: float, out: Words, seed: bytes, *, limit: float = math.inf) -> int:
     """Stochastic rounding of scale·update, clamped to ±limit before scaling; how many coordinates were clamped."""
-    if update.ndim != 1 or update.dtype != np.float32:
-        raise ValueError("an update is a vector of float32")
-    if out.shape != update.shape or out.dtype != ring.dtype:
-        raise ValueError(f"out has to be {ring.dtype} of shape {update.shape}, not {out.dtype} of {out.shape}")
     stream = KeyStream(seed)
-    zeros, buffer = memoryview(bytes(2 * _CHUNK)), bytearray(2 * _CHUNK + 15)
-    random = np.frombuffer(buffer, "<i2", _CHUNK)
-    steps, noise = np.empty(_CHUNK), np.empty(_CHUNK)
+    zeros, buffer = memoryview(bytes(2 * CHUNK)), bytearray(2 * CHUNK + 15)
+    random = np.frombuffer(buffer, "<i2", CHUNK)
+    steps, noise = np.empty(CHUNK), np.empty(CHUNK)
     clamped = 0
-    for at in range(0, update.size, _CHUNK):
-        part = update[at : at + _CHUNK]
+    for at in range(0, update.size, CHUNK):
+        part = update[at : at + CHUNK]
         z, u, r = steps[: part.size], noise[: part.size], random[: part.size]
         stream.fill(zeros[: r.nbytes], buffer)
         np.copyto(z, part)
-        if limit < math.inf and max(part.max(), -part.min()) > limit:
+        if limit < math.inf and max(float(part.max()), -float(part.min())) > limit:  # compared in float64
             clamped += int(np.count_nonzero(np.abs(z) > limit))
             np.clip(z, -limit, limit, out=z)
         z *= scale * _UNIT

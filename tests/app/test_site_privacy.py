@@ -128,8 +128,10 @@ def test_what_protects_the_site_costs_its_images_as_much_as_half_the_noise(tmp_p
     tight.spend(CLIENT, run="r1", round=2, data=DATA)
     with pytest.raises(BudgetError, match="round 3 would exceed this site's privacy budget"):
         tight.spend(CLIENT, run="r1", round=3, data=DATA)
+    enough = site(tmp_path, **{"privacy-budget": 4.1, "privacy-delta": 1e-4})
+    enough.admit(CONFIG, samples=300, data="sha256:" + "b" * 64)
     with pytest.raises(BudgetError, match="would break"):  # they stay spent when the next run trains by DP-SGD
-        tight.admit(CONFIG, samples=300, data=DATA)
+        enough.admit(CONFIG, samples=300, data=DATA)
 
 
 def test_both_units_are_entered_and_images_pay_for_their_own_alone(tmp_path):

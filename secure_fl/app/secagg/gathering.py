@@ -1,0 +1,281 @@
+"""A round under secure aggregation: the coordinator gets sums, and what may be told of them.
+
+Threat model, as a run sees it. Against a coordinator that does anything it likes: it learns the sum over at least
+⌊2n/3⌋ + 1 of the n sites of a group, and of a single site that it took part, how long it took, and its declared number
+of images. The roster that makes this true is the sites' own (`app.signed_roster`). Not against: what a sum says of its
+parts (differential privacy is for that), and what a hostile site puts into it.
+
+When a round does not come through. Before any shares were asked for, it is tried once more with fresh keys, without
+those whom the protocol has convicted; sites keep their update meanwhile and train only once. Once shares have been asked
+for, no second sum over other survivors may exist (`released`), so the round is *void*: the model stays, and the run goes
+on with the next round. A site whose secrets could not be opened is barred from then on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from secure_fl.app.bench import Bench
+from secure_fl.app.courier import Courier
+from secure_fl.app.distributed_privacy import Stepper
+from secure_fl.app.gathering import Gathered, shortfall
+from secure_fl.app.identity import Roster
+from secure_fl.app.membership import EventSink, Member
+from secure_fl.app.messages import Order
+from secure_fl.app.secagg.layout import Layout, averages, digest_of, largest_weight
+from secure_fl.app.secagg.rounds import Attempt, GroupSum, Part, Standing, forget
+from secure_fl.app.strategy import Aggregator, Combination
+from secure_fl.config import RunConfig
+from secure_fl.errors import BudgetError, FederationError
+from secure_fl.privacy.regime import spent_after
+from secure_fl.protection import privacy_set, threshold_of
+from secure_fl.secagg.errors import FalseSecrets, SlotReused
+from secure_fl.secagg.graph import shape_of
+from secure_fl.secagg.server import Server
+from secure_fl.secagg.terms import Slot, Terms
+
+__all__ = ["Groups", "Protected"]
+
+# At a round, in one life of the coordinator.
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Whose updates are summed with whose: roster indexes, ascending. proof: how that came about; empty if all are in one."""
+
+    members: tuple[tuple[int, ...], ...]
+    proof: bytes = b""
+
+
+class Protected:
+    """Rounds in which only sums are seen.
+
+    lives: how often this run has been started, the present life included: attempts are numbered across all of them, so
+    that a round that is repeated after a crash is another slot. stepper: makes steps of sums in which noise is shared.
+    """
+
+    def __init__(
+        self,
+        courier: Courier,
+        roster: Roster,
+        bench: Bench,
+        config: RunConfig,
+        aggregator: Aggregator,
+        *,
+        events: EventSink,
+        lives: Callable[[], int],
+        stepper: Stepper | None = None,
+    ) -> None:
+        if any(not entry.identity_key for entry in roster.entries):
+            raise FederationError(
+                "secure aggregation needs a roster with identity keys",
+                why="this grid's sites have none",
+                fix="start the run with `secure-fl run`",
+            )
+        self._courier, self._bench, self._config, self._aggregator = courier, bench, config, aggregator
+        self._events, self._lives, self._stepper = events, lives, stepper
+        self._keys = {entry.index: bytes.fromhex(entry.identity_key) for entry in roster.entries}
+        self._declared = {entry.index: entry.samples or 0 for entry in roster.entries}
+        self._names = {entry.index: entry.name for entry in roster.entries}
+        self._groups = Groups((tuple(sorted(self._keys)),))
+        self._standing: dict[int, Standing] = {}
+        self._barred: set[int] = set()
+
+    @property
+    def needed(self) -> int:
+        """The fewest free sites with which a round can begin: the quorum of the sum, or more if the run asks for it."""
+        return max(self._config.quorum_sites, threshold_of(len(self._keys)) if self._config.secagg == "full" else 1)
+
+    def facts(self) -> Mapping[str, Any]:
+        """The mode, and what it promises."""
+        config = self._config
+        return {
+            "secagg": {
+                "mode": config.secagg,
+                "privacy_set": privacy_set(config),
+                "thresholds": [threshold_of(len(members)) for members in self._groups.members],
+                "groups": [[self._names[index] for index in members] for members in self._groups.members],
+                "byzantine": config.byzantine,
+                "colluders": config.secagg_colluders,
+                "ring_bits": int(config.secagg_bits),
+                "clip": config.secagg_clip,
+                "roster": {str(index): key.hex() for index, key in self._keys.items()},
+            }
+        }
+
+    def spent(self) -> Mapping[str, Any]:
+        """No privacy before the first round."""
+        return self._spent(0)
+
+    def _spent(self, round: int) -> Mapping[str, float]:
+        """ε at the end of a round: no site tells what it has spent, but a life repeats one round at most."""
+        return spent_after(self._config, round + self._lives() - 1 if round else 0)
+
+    def free_members(self) -> list[Member]:
+        """Present sites that owe no answer and have not been barred."""
+        return [each for each in self._courier.free_members() if each.entry.index not in self._barred]
+
+    def gather(self, order: Order, members: list[Member], *, meanwhile: Callable[[], None]) -> Gathered:
+        """Open the round's sums, or find it void. Raises QuorumError, BudgetError."""
+        journal = _Journal(self._events)
+
+        def begin() -> None:
+            if not journal.is_open:
+                meanwhile()
+                journal.open()
+
+        try:
+            return self._gathered(order, members, journal, begin)
+        finally:
+            begin()
+
+    def conclude(self, order: Order, *, complete: bool) -> None:
+        """Sites say nothing of their own, and drop keys that they have advertised for a round that will not be."""
+        ahead = [each.member for each in self._standing.values()]
+        if ahead:
+            forget(self._courier, [each for each in self.free_members() if each in ahead], round=order.round)
+
+    def _gathered(self, order: Order, members: list[Member], journal: _Journal, begin: Callable[[], None]) -> Gathered:
+        attempts: list[Attempt] = []
+        first, taking_part = _ATTEMPTS * (self._lives() - 1) + 1, members
+        for number in range(first, first + _ATTEMPTS):
+            attempt = Attempt(
+                self._courier,
+                journal,
+                order,
+                {member.entry.index: member for member in taking_part},
+                [self._part(order, number, group) for group in range(len(self._groups.members))],
+                following=first if order.round < self._config.rounds else None,
+            )
+            attempts.append(attempt)
+            sums = attempt.carry_out(self._standing, meanwhile=begin)
+            self._standing = attempt.standing
+            for part in attempt.parts:
+                journal.append("secagg-slot", **part.evidence())
+                if isinstance(part.failure, FalseSecrets):
+                    self._barred.update(part.failure.sites)
+            if sums:
+                return self._brought(order, attempts, sums)
+            if any(part.opened for part in attempt.parts):
+                return self._void(order, attempts)
+            taking_part = [each for each in self.free_members() if each.entry.index not in attempt.convicted]
+        refusals = {name: said for attempt in attempts for name, said in attempt.refusals.items()}
+        if any(said.startswith(f"{SlotReused.code}: ") for said in refusals.values()):
+            return self._void(order, attempts)  # an earlier life of ours has opened this round
+        left = max(attempts[-1].parts, key=lambda part: len(part.survivors))
+        names = tuple(self._names[index] for index in left.survivors)
+        forget(self._courier, members, round=order.round)
+        poor = {name: said for name, said in refusals.items() if said.startswith(f"{BudgetError.code}: ")}
+        raise shortfall(order, names, left.terms.quorum, poor)
+
+    def _part(self, order: Order, attempt: int, group: int) -> Part:
+        members = self._groups.members[group]
+        shape = shape_of(len(members))
+        declared = tuple(self._declared[index] for index in members)
+        heaviest = largest_weight(self._config, declared)
+        size = self._bench.vector_spec.size
+        layout = Layout.of(self._config, size=size, members=len(members), max_weight=heaviest)
+        terms = Terms(
+            slot=Slot(order.run, order.round, attempt, group),
+            members=members,
+            threshold=shape.threshold,
+            neighbours=shape.neighbours,
+            words=layout.words,
+            ring_bits=int(self._config.secagg_bits),
+            clip=self._config.secagg_clip,
+            max_weight=heaviest,
+            model_sha256=order.model_sha256,
+            settings_sha256=digest_of(order.config, declared, self._groups.proof),
+        )
+        server = Server(terms, self._keys, threads=min(4, os.cpu_count() or 1))
+        return Part(terms, layout, declared, self._groups.proof, server)
+
+    def _brought(self, order: Order, attempts: list[Attempt], sums: list[GroupSum]) -> Gathered:
+        made = self._combine(order, sums)
+        told = averages(_added(sums))
+        return Gathered(
+            step=made.step,
+            accepted=tuple(self._names[index] for each in sums for index in each.sites),
+            train_loss=told.pop("train_loss"),
+            bytes_up=sum(each.bytes_up for each in attempts),
+            bytes_down=sum(each.bytes_down for each in attempts),
+            facts={
+                "secagg": {**self._slots(attempts), "clipped": _added(sums).get("clipped"), **told},
+                **self._spent(order.round),
+            },
+        )
+
+    def _combine(self, order: Order, sums: list[GroupSum]) -> Combination:
+        """The step of the global model: the mean over all sites is FedAvg's."""
+        if self._stepper is not None:
+            (opened,) = sums
+            return Combination.of_all(self._stepper.step(opened.update, opened.sites, round=order.round), 1)
+        return Combination.of_all(sums[0].update, 1)
+
+    def _void(self, order: Order, attempts: list[Attempt]) -> Gathered:
+        """The round is lost and the model stays."""
+        forget(self._courier, self.free_members(), round=order.round)
+        return Gathered(
+            step=np.zeros_like(order.model),
+            accepted=(),
+            bytes_up=sum(each.bytes_up for each in attempts),
+            bytes_down=sum(each.bytes_down for each in attempts),
+            facts={
+                "secagg": {**self._slots(attempts), "void": str(attempts[-1].parts[0].failure)},
+                **self._spent(order.round),
+            },
+        )
+
+    def _slots(self, attempts: list[Attempt]) -> dict[str, Any]:
+        """How the round's sums came about."""
+        last = attempts[-1]
+        return {
+            "attempt": last.parts[0].slot.attempt,
+            "seconds": last.seconds,
+            "groups": [
+                {
+                    "transcript": part.server.transcript.hex(),
+                    "survivors": self._named(part.survivors),
+                    "dropped": self._named(set(part.terms.members) - set(part.survivors)),
+                    "liars": {self._names[index]: lie for index, lie in part.sum.liars.items()} if part.sum else {},
+                }
+                for part in last.parts
+            ],
+        }
+
+    def _named(self, indexes: Any) -> list[str]:
+        return [self._names[index] for index in sorted(indexes)]
+
+
+class _Journal:
+    """Events of a round that has not been announced yet: they wait, so that `round-started` comes first."""
+
+    def __init__(self, events: EventSink) -> None:
+        self._events, self._waiting = events, list[tuple[str, dict[str, object]]]()
+        self.is_open = False
+
+    def append(self, kind: str, **fields: object) -> None:
+        """Record one event, now or when the round is announced."""
+        if self.is_open:
+            self._events.append(kind, **fields)
+        else:
+            self._waiting.append((kind, fields))
+
+    def open(self) -> None:
+        """The round has been announced."""
+        self.is_open = True
+        for kind, fields in self._waiting:
+            self._events.append(kind, **fields)
+        self._waiting.clear()
+
+
+def _added(sums: list[GroupSum]) -> dict[str, int]:
+    """The counters of all groups together."""
+    names = sums[0].counters
+    return {name: sum(each.counters[name] for each in sums) for name in names}

@@ -1,0 +1,100 @@
+"""Bytes that can be read in one way only: what is hashed, signed and sent is made here.
+
+A statement is a label and length-prefixed parts, so that no two statements share an encoding and none can be taken for
+one of another kind or version. A table maps roster indexes to values of one width, indexes ascending, so that equal
+tables have equal bytes. All integers are unsigned, big-endian.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from secure_fl.secagg.errors import Malformed
+
+__all__ = [
+    "DIGEST",
+    "PROTOCOL",
+    "digest",
+    "from_index_list",
+    "from_table",
+    "index_bytes",
+    "index_list",
+    "pack",
+    "statement",
+    "table",
+    "unpack",
+]
+
+PROTOCOL = b"secure-fl secagg v1"
+DIGEST = 32
+"""Bytes of a SHA-256 digest."""
+
+_LENGTH = _INDEX = 4
+
+
+def pack(*parts: bytes) -> bytes:
+    """Each part behind its length in four bytes."""
+    return b"".join(len(part).to_bytes(_LENGTH, "big") + part for part in parts)
+
+
+def unpack(data: bytes, count: int) -> list[bytes]:
+    """Exactly `count` parts and nothing behind them; raises Malformed."""
+    parts, at = [], 0
+    for _ in range(count):
+        start = at + _LENGTH
+        at = start + int.from_bytes(data[at:start], "big")
+        if start > len(data) or at > len(data):
+            raise Malformed("a message is cut short")
+        parts.append(data[start:at])
+    if at != len(data):
+        raise Malformed("a message has bytes behind its end")
+    return parts
+
+
+def statement(label: str, *parts: bytes) -> bytes:
+    """What is hashed or signed for the purpose `label`."""
+    return pack(PROTOCOL, label.encode(), *parts)
+
+
+def digest(label: str, *parts: bytes) -> bytes:
+    """SHA-256 of that statement: 32 bytes."""
+    return hashlib.sha256(statement(label, *parts)).digest()
+
+
+def index_bytes(index: int) -> bytes:
+    """A roster index in four bytes; raises Malformed where it does not fit."""
+    try:
+        return index.to_bytes(_INDEX, "big")
+    except (OverflowError, AttributeError):
+        raise Malformed(f"{index!r} is not a roster index") from None
+
+
+def index_list(indexes: Iterable[int]) -> bytes:
+    """Roster indexes in the order given."""
+    return b"".join(map(index_bytes, indexes))
+
+
+def from_index_list(data: bytes) -> tuple[int, ...]:
+    """Roster indexes, strictly ascending; raises Malformed."""
+    if len(data) % _INDEX:
+        raise Malformed("a list of roster indexes is cut short")
+    indexes = tuple(int.from_bytes(data[at : at + _INDEX], "big") for at in range(0, len(data), _INDEX))
+    if list(indexes) != sorted(set(indexes)):
+        raise Malformed("roster indexes are not in ascending order")
+    return indexes
+
+
+def table(rows: Mapping[int, bytes]) -> bytes:
+    """Index and value of each row, indexes ascending."""
+    return b"".join(index_bytes(index) + rows[index] for index in sorted(rows))
+
+
+def from_table(data: bytes, width: int) -> dict[int, bytes]:
+    """Rows whose values have `width` bytes; raises Malformed."""
+    step = _INDEX + width
+    if len(data) % step:
+        raise Malformed("a table is cut short")
+    starts = range(0, len(data), step)
+    indexes = from_index_list(b"".join(data[at : at + _INDEX] for at in starts))
+    return {index: data[at + _INDEX : at + step] for index, at in zip(indexes, starts, strict=True)}
