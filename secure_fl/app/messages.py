@@ -126,7 +126,9 @@ def query_message(node_id: int, *, run: str, nonce: str, config: RunConfig) -> M
 
 def order_message(node_id: int, order: Order, *, kind: str, ttl_s: float) -> Message:
     """A train or evaluate message for one node."""
-    return Message(order_content(order), dst_node_id=node_id, message_type=kind, group_id=str(order.round), ttl=ttl_s)
+    return Message(
+        order_content(order), dst_node_id=node_id, message_type=kind, group_id=str(order.round), ttl=ttl_s
+    )
 
 
 def order_content(order: Order) -> RecordDict:

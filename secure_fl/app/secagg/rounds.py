@@ -209,9 +209,7 @@ class Attempt:
 
     def _agree(self) -> None:
         contents = {
-            index: wire.content_of_slot(part.slot, part.survivors)
-            for part in self._living()
-            for index in part.survivors
+            index: wire.content_of_slot(part.slot, part.survivors) for part in self._living() for index in part.survivors
         }
 
         def take(index: int, reply: Message) -> None:

@@ -109,7 +109,9 @@ def content_of_share(order: ShareOrder) -> RecordDict:
     if order.groups:
         fields["groups"] = order.groups
     adverts = {index: each.to_bytes() for index, each in order.adverts.items()}
-    return RecordDict({_SECAGG: ConfigRecord(fields), _ADVERTS: _table(adverts), _CONFIG: config_record(order.config)})
+    return RecordDict(
+        {_SECAGG: ConfigRecord(fields), _ADVERTS: _table(adverts), _CONFIG: config_record(order.config)}
+    )
 
 
 def content_of_masked(order: MaskedOrder) -> RecordDict:
