@@ -6,9 +6,9 @@ of images. The roster that makes this true is the sites' own (`app.signed_roster
 parts (differential privacy is for that), and what a hostile site puts into it.
 
 When a round does not come through. Before any shares were asked for, it is tried once more with fresh keys, without
-those whom the protocol has convicted; sites keep their update meanwhile and train only once. Once shares have been asked
-for, no second sum over other survivors may exist (`released`), so the round is *void*: the model stays, and the run goes
-on with the next round. A site whose secrets could not be opened is barred from then on.
+those whom the protocol has convicted; sites keep their update meanwhile and train only once. Once shares have been
+asked for, no second sum over other survivors may exist (`released`), so the round is *void*: the model stays, and the
+run goes on with the next round. A site whose secrets could not be opened is barred from then on.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ _ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Groups:
-    """Whose updates are summed with whose: roster indexes, ascending. proof: how that came about; empty if all are in one."""
+    """Whose updates are summed with whose: roster indexes, ascending.
+
+    proof: how the groups came about, for sites to check; empty where all are in one.
+    """
 
     members: tuple[tuple[int, ...], ...]
     proof: bytes = b""

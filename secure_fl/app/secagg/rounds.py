@@ -177,7 +177,7 @@ class Attempt:
                 part.adverts = part.server.close_adverts()
 
     def _share(self) -> None:
-        contents = {}
+        contents: dict[int, RecordDict] = {}
         for part in self._living():
             order = ShareOrder(part.terms, part.adverts, self._order.config, part.declared, part.proof)
             contents |= dict.fromkeys(part.adverts, wire.content_of_share(order))
@@ -209,7 +209,9 @@ class Attempt:
 
     def _agree(self) -> None:
         contents = {
-            index: wire.content_of_slot(part.slot, part.survivors) for part in self._living() for index in part.survivors
+            index: wire.content_of_slot(part.slot, part.survivors)
+            for part in self._living()
+            for index in part.survivors
         }
 
         def take(index: int, reply: Message) -> None:
@@ -222,7 +224,7 @@ class Attempt:
                 part.agreements = part.server.close_agreements()
 
     def _open(self) -> None:
-        contents = {}
+        contents: dict[int, RecordDict] = {}
         for part in self._living():
             part.opened = True
             order = OpenOrder(part.slot, part.agreements, self._next(part))
