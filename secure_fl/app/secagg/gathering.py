@@ -180,7 +180,8 @@ class Protected:
     def _part(self, order: Order, attempt: int, group: int) -> Part:
         members = self._groups.members[group]
         shape = shape_of(len(members))
-        declared = tuple(self._declared[index] for index in members)
+        # Shares of noise are made for sites that count alike.
+        declared = tuple(1 if self._config.dp_distributed else self._declared[index] for index in members)
         heaviest = largest_weight(self._config, declared)
         size = self._bench.vector_spec.size
         layout = Layout.of(self._config, size=size, members=len(members), max_weight=heaviest)

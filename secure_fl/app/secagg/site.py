@@ -199,10 +199,10 @@ class SecureSite:
 
     def _weight(self, shared: ShareOrder, images: int) -> int:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
-        if shared.config.dp_distributed:
-            return 1
         entry = next(each for each in self._roster.entries if each.index == self.index)
         weight = entry.samples if entry.samples is not None else images
+        if shared.config.dp_distributed:
+            weight = 1
         declared = shared.declared[shared.terms.members.index(self.index)]
         if declared not in (0, weight):
             raise OutOfRange(f"a weight of {declared} is declared for us", why=f"ours is {weight}")
