@@ -22,6 +22,7 @@ import numpy as np
 
 from secure_fl.app.bench import Bench
 from secure_fl.app.courier import Courier
+from secure_fl.app.distributed_privacy import Stepper
 from secure_fl.app.gathering import Gathered, shortfall
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import EventSink, Member
@@ -29,10 +30,11 @@ from secure_fl.app.messages import Order
 from secure_fl.app.secagg.groups import Draw, Grouped, form_groups, groups_on_record
 from secure_fl.app.secagg.layout import Layout, averages, digest_of, largest_weight
 from secure_fl.app.secagg.rounds import Attempt, GroupSum, Part, Standing, forget
-from secure_fl.app.secagg.voting import Voting
+from secure_fl.app.secagg.voting import Verdict, Voting
 from secure_fl.app.strategy import Aggregator
 from secure_fl.config import RunConfig
 from secure_fl.errors import BudgetError, FederationError
+from secure_fl.privacy.regime import spent_after
 from secure_fl.protection import privacy_set, privacy_summary, threshold_of
 from secure_fl.secagg.errors import FalseSecrets, SlotReused
 from secure_fl.secagg.graph import shape_of
@@ -76,7 +78,8 @@ class Protected:
 
     journal: where the courier, too, records its events. lives: how often this run has been started, the present life
     included: attempts are numbered across all of them, so that a round that is repeated after a crash is another slot.
-    run, folder: the run's id, and its folder, where its groups are kept.
+    run, folder: the run's id, and its folder, where its groups are kept. stepper: makes steps of sums in which noise is
+    shared.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Protected:
         lives: Callable[[], int],
         run: str,
         folder: Path,
+        stepper: Stepper | None = None,
     ) -> None:
         if any(not entry.identity_key for entry in roster.entries):
             raise FederationError(
@@ -98,7 +102,7 @@ class Protected:
                 why="this grid's sites have none",
                 fix="start the run with `secure-fl run`",
             )
-        self._courier, self._bench, self._config = courier, bench, config
+        self._courier, self._bench, self._config, self._stepper = courier, bench, config, stepper
         self._journal, self._lives, self._folder = journal, lives, folder
         self._keys = {entry.index: bytes.fromhex(entry.identity_key) for entry in roster.entries}
         self._declared = {entry.index: entry.samples or 0 for entry in roster.entries}
@@ -136,7 +140,16 @@ class Protected:
 
     def spent(self) -> Mapping[str, Any]:
         """The run's ε before any site has answered."""
-        return {"epsilon": 0.0} if self._config.dp_at_sites else {}
+        return spent_after(self._config, 0)
+
+    def _spent(self, attempt: Attempt) -> Mapping[str, float]:
+        """ε at the end of a round: what sites told; where noise is shared they tell nothing, and the settings say it.
+
+        A life of the coordinator repeats one round at most.
+        """
+        if attempt.epsilon is not None and not self._config.dp_distributed:
+            return {"epsilon": attempt.epsilon}
+        return spent_after(self._config, attempt.parts[0].slot.round + self._lives() - 1)
 
     def free_members(self) -> list[Member]:
         """Present sites that owe no answer, have not been barred, and are in a group where groups are formed."""
@@ -207,7 +220,8 @@ class Protected:
     def _part(self, order: Order, attempt: int, group: int) -> Part:
         members = self._groups.members[group]
         shape = shape_of(len(members))
-        declared = tuple(self._declared[index] for index in members)
+        # Shares of noise are made for sites that count alike.
+        declared = tuple(1 if self._config.dp_distributed else self._declared[index] for index in members)
         heaviest = largest_weight(self._config, declared)
         size = self._bench.vector_spec.size
         layout = Layout.of(
@@ -229,9 +243,7 @@ class Protected:
         return Part(terms, layout, declared, self._groups.proof, server)
 
     def _brought(self, order: Order, attempts: list[Attempt], sums: list[GroupSum]) -> Gathered:
-        reference = self._bench.reference(order.model, round=order.round)
-        parts = attempts[-1].parts
-        made = self._voting.judge(order.round, parts, sums, reference=reference, events=self._journal)
+        made = self._verdict(order, attempts[-1].parts, sums)
         told = averages(_added(sums))
         return Gathered(
             step=made.step,
@@ -242,9 +254,18 @@ class Protected:
             facts={
                 **made.facts,
                 "secagg": {**self._slots(attempts), "clipped": _added(sums).get("clipped"), **told},
-                **({"epsilon": attempts[-1].epsilon} if attempts[-1].epsilon is not None else {}),
+                **self._spent(attempts[-1]),
             },
         )
+
+    def _verdict(self, order: Order, parts: list[Part], sums: list[GroupSum]) -> Verdict:
+        """The step that the sums make: a noised one has a rule of its own, and is longer than any bound."""
+        if self._stepper is not None:
+            (opened,) = sums
+            step = self._stepper.step(opened.update, opened.sites, round=order.round)
+            return Verdict(step, opened.sites, {})
+        reference = self._bench.reference(order.model, round=order.round)
+        return self._voting.judge(order.round, parts, sums, reference=reference, events=self._journal)
 
     def _void(self, order: Order, attempts: list[Attempt]) -> Gathered:
         """The round is lost and the model stays."""
@@ -254,7 +275,10 @@ class Protected:
             accepted=(),
             bytes_up=sum(each.bytes_up for each in attempts),
             bytes_down=sum(each.bytes_down for each in attempts),
-            facts={"secagg": {**self._slots(attempts), "void": str(attempts[-1].parts[0].failure)}},
+            facts={
+                "secagg": {**self._slots(attempts), "void": str(attempts[-1].parts[0].failure)},
+                **self._spent(attempts[-1]),
+            },
         )
 
     def _slots(self, attempts: list[Attempt]) -> dict[str, Any]:

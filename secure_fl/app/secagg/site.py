@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Context, Message
 
+from secure_fl.app.distributed_privacy import encoding_seed
 from secure_fl.app.identity import Roster, SiteSigner
 from secure_fl.app.messages import Order
 from secure_fl.app.secagg.groups import GroupMember
@@ -97,6 +98,16 @@ class Trained:
 Train = Callable[[Order], Trained]
 
 
+@dataclass(frozen=True, repr=False)
+class _Ready:
+    """What goes out in every attempt at a round: encoded, not masked. epsilon: what it has cost, under DP-SGD."""
+
+    moment: Sum
+    settings_sha256: str
+    words: Words
+    epsilon: float | None
+
+
 class SecureSite:
     """One site, one slot at a time; `released` outlives slots, and `client` holds what must not."""
 
@@ -107,7 +118,7 @@ class SecureSite:
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
-        self._trained: tuple[Sum, Trained] | None = None
+        self._ready: _Ready | None = None
 
     @property
     def declared_samples(self) -> int:
@@ -117,7 +128,7 @@ class SecureSite:
     @property
     def holds_secrets(self) -> bool:
         """Whether there are keys, shares or an update to lose."""
-        return self._trained is not None or (self._client is not None and self._client.holds_secrets)
+        return self._ready is not None or (self._client is not None and self._client.holds_secrets)
 
     def rejoin(self, roster: Roster) -> None:
         """Begin anew, with the roster as it is now."""
@@ -127,7 +138,7 @@ class SecureSite:
     def forget(self) -> None:
         """Drop every secret, and the update that was kept for another attempt."""
         self._end_slot()
-        self._trained = None
+        self._ready = None
 
     def commit(self, message: Message) -> Commitment:
         """Take part in the draw of a run's groups; raises TooFewMembers, and as `GroupMember.commit`."""
@@ -140,8 +151,8 @@ class SecureSite:
     def advertise(self, slot: Slot) -> Advert:
         """Fresh keys for this slot; what was left of another is dropped. Raises as `Client.advertise`."""
         self._end_slot()
-        if self._trained is not None and (self._trained[0].run, self._trained[0].round) != (slot.run, slot.round):
-            self._trained = None
+        if self._ready is not None and (self._ready.moment.run, self._ready.moment.round) != (slot.run, slot.round):
+            self._ready = None
         policy = Policy(fewest=self._fewest)
         # A client of its own for each slot: what must be remembered beyond one is in `released`, on disk.
         self._client = Client(self.index, self.sign, self._keys(), policy, random=os.urandom)
@@ -177,6 +188,9 @@ class SecureSite:
     def mask(self, order: MaskedOrder, train: Train) -> tuple[Words, float | None]:
         """Train from the promised model and mask what comes of it; a second attempt at a round trains only once.
 
+        It sends the very same words under other masks: noise that was drawn anew would be a second release of the
+        same update, which no ledger has counted. Under other settings it trains again, and pays again.
+
         Returns:
             The masked words, and what the run has cost in privacy (ε) under DP-SGD.
 
@@ -191,13 +205,14 @@ class SecureSite:
                 raise SlotMismatch(f"an order for round {order.order.round} of run {order.order.run}")
             if order.order.model_sha256 != terms.model_sha256 or order.order.config != shared.config:
                 raise OtherTerms("the model or the settings are not those that the terms name")
-            moment = Sum.of(terms, ())
-            if self._trained is None or self._trained[0] != moment:
-                self._trained = moment, train(order.order)
-            trained = self._trained[1]
-            words = self._encoded(trained, shared)
+            moment, settings = Sum.of(terms, ()), terms.settings_sha256
+            if self._ready is None or (self._ready.moment, self._ready.settings_sha256) != (moment, settings):
+                trained = train(order.order)
+                spent = trained.tally.metrics.get("dp-epsilon")
+                self._ready = _Ready(moment, settings, self._encoded(trained, shared), spent)
+            ready, words = self._ready, self._ready.words.copy()
             self._part().mask(order.inbox, words)
-            return words, trained.tally.metrics.get("dp-epsilon")
+            return words, ready.epsilon
 
     def agree(self, slot: Slot, survivors: list[int]) -> Agreement:
         """Sign whose sum it is. Raises SlotReused, and as `Client.agree`."""
@@ -284,7 +299,7 @@ def rounding_seed(config: RunConfig, *, round: int, site: int) -> bytes:
     to the bit; in distributed differential privacy it is part of the noise.
     """
     if config.dp_distributed:
-        return os.urandom(32)
+        return encoding_seed(config, round=round, site=site)
     return hashlib.sha256(f"secure-fl/rounding/1|{config.seed}|{round}|{site}".encode()).digest()
 
 
