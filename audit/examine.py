@@ -10,6 +10,7 @@ What is searched, each byte at least once in each form in which a file or a pict
     each value of each message, and the values of one name    files in encodings (base64, gzip, …), and files cut in
       from one site one after the other                         pieces over several messages
     each array, its chunks joined                              files, pixels that look like pictures, known pictures
+    each array that is declared to be masked                   words that are not uniform, masks that were used twice
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from audit.decode.conversation import (
 )
 from audit.decode.ledger import Ledger as WireLedger
 from audit.decode.reader import Decoder
+from audit.detect.masked import MaskedOverTime
 from audit.detect.pixels import inspect_array
 from audit.detect.scan import StreamScanner, scan_report
 from audit.detect.schema import Schema
@@ -114,6 +116,7 @@ class _Examiner:
         self._indexes = evidence.indexes
         self._raw: dict[tuple[str, str, str], StreamScanner] = {}
         self._said: dict[tuple[str, ...], _SaidOverTime] = {}
+        self._masked: dict[tuple[str, ...], MaskedOverTime] = {}
         self._searched: dict[str, list[Finding]] = {}
         self._flow_bytes: Counter[tuple[str, str, str]] = Counter()
         self._flow_messages: Counter[tuple[str, str, str]] = Counter()
@@ -160,6 +163,15 @@ class _Examiner:
         self._flow_messages[key] += 1
         for leaf in message.leaves:
             self._flow_bytes[key] += self._leaf(leaf)
+        for leaf in self._schema.masked(message):
+            self._check_mask(leaf)
+
+    def _check_mask(self, leaf: Leaf) -> None:
+        key = (leaf.place.site, leaf.place.direction, _group(leaf.place), leaf.path)
+        try:
+            self.findings += self._masked.setdefault(key, MaskedOverTime()).add(leaf.value, leaf.place)
+        except ValueError as why:  # another type is a finding of the schema's; too few words cannot be judged
+            self.blind_spots.append(BlindSpot("masking/not-judged", str(why), leaf.place))
 
     def _leaf(self, leaf: Leaf) -> int:
         """Search one value; its bytes."""

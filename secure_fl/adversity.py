@@ -85,7 +85,7 @@ class Adversity(Protocol):
     @property
     def quorum(self) -> float: ...
     @property
-    def quorum_sites(self) -> int: ...
+    def quorum_voters(self) -> int: ...
     @property
     def grid(self) -> str: ...
     @property
@@ -193,12 +193,13 @@ def _refuse_defense(config: Adversity) -> None:
             )
         return
     needed = fewest_replies(config.defense, sites=config.voters, byzantine=config.byzantine)
-    if config.secagg != "grouped" and config.quorum_sites < needed:
+    if config.quorum_voters < needed:
+        voters, replies = ("groups", "sums") if config.secagg == "grouped" else ("sites", "replies")
         raise ConfigError(
             f"`quorum` is {config.quorum:g} but `defense` is {config.defense}",
-            why=f"{config.quorum:g} of {config.sites} sites are {config.quorum_sites} replies; "
+            why=f"{config.quorum:g} of {config.voters} {voters} are {config.quorum_voters} {replies}; "
             f"with byzantine={config.byzantine} the rule needs {needed}",
-            fix=f"-c quorum={needed / config.sites:.3g}, or leave it out",
+            fix=f"-c quorum={needed / config.voters:.3g}, or leave it out",
         )
     if config.dp_of_sites:
         raise ConfigError(
@@ -248,6 +249,12 @@ def _refuse_attack(config: Adversity) -> None:
             f"`attack` is {config.attack}",
             why="attackers that craft updates or poison data act as one; only attacks on the wire can be mixed",
             fix="choose one of them",
+        )
+    if config.secagg != "none" and space_of(config.attack) is Space.WIRE:
+        raise ConfigError(
+            f"`attack` is {config.attack} but `secagg` is {config.secagg}",
+            why="it forges replies of the clear wire, which a masked round does not have",
+            fix="choose an attack on updates or data, or --secagg none",
         )
     timed = [name for name, _ in kinds if name in _NEED_A_NETWORK]
     if timed and config.grid != "deployment":

@@ -252,21 +252,26 @@ class RunConfig:
 
     @property
     def quorum_sites(self) -> int:
-        """Number of usable replies that a round needs: ceil(quorum · sites), at least one."""
-        share = self.quorum or _QUORUM
-        chosen = max(1, math.ceil(share * self.sites - 1e-9))
-        return chosen if self.quorum else max(chosen, self._fewest_replies)
+        """Number of sites that a round needs: ceil(quorum · sites), at least one."""
+        return self._quorum_of(self.sites) if self.secagg == "grouped" else self.quorum_voters
 
     @property
-    def _fewest_replies(self) -> int:
-        """The least number of updates that the defense can work with."""
+    def quorum_voters(self) -> int:
+        """Of the `voters`, sites or groups, how many a round needs: ceil(quorum · voters), at least one."""
+        chosen = self._quorum_of(self.voters)
+        return chosen if self.quorum else max(chosen, self._fewest_voters)
+
+    def _quorum_of(self, count: int) -> int:
+        return max(1, math.ceil((self.quorum or _QUORUM) * count - 1e-9))
+
+    @property
+    def _fewest_voters(self) -> int:
+        """The least number of vectors that the defense can decide over."""
         if self.defense == FEDAVG:
             return 1
         from secure_fl.adversity import fewest_replies  # numpy: not for a command line that only prints its help
 
-        if self.secagg == "grouped":
-            return 1  # groups are counted by `secagg`, not sites
-        return fewest_replies(self.defense, sites=self.sites, byzantine=self.byzantine)
+        return fewest_replies(self.defense, sites=self.voters, byzantine=self.byzantine)
 
     @property
     def dp_at_sites(self) -> bool:
@@ -284,6 +289,11 @@ class RunConfig:
         return self.secagg == "full" and (self.dp_of_sites or (self.dp_at_sites and self.dp_sgd == "distributed"))
 
     @property
+    def dp_withholds(self) -> bool:
+        """Whether privacy holds against the coordinator, so that nothing measured on images may leave a site."""
+        return self.dp_at_sites or self.dp_distributed
+
+    @property
     def secagg_groups(self) -> int:
         """How many sums a round of secure aggregation opens; 0 without it."""
         return {"none": 0, "full": 1, "grouped": self.sites // max(1, self.secagg_group_size)}[self.secagg]
@@ -295,8 +305,11 @@ class RunConfig:
 
     @property
     def dp_steps(self) -> int:
-        """Steps of DP-SGD in a round: as many as draw each image `local_epochs` times on average, at least one."""
-        return max(1, round(self.local_epochs / self.dp_sample_rate))
+        """Steps of DP-SGD in a round: as many as draw each image `local_epochs` times on average, at least one.
+
+        One under dp-sgd=distributed, where each round is one step that all sites take together.
+        """
+        return 1 if self.dp_sgd == "distributed" else max(1, round(self.local_epochs / self.dp_sample_rate))
 
     def lr_in(self, round: int) -> float:
         """The learning rate of a round, 1 .. rounds."""
@@ -425,7 +438,8 @@ def _refuse_contradictions(config: RunConfig) -> None:
                 raise ConfigError(f"`{key}` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")
         if config.insecure_test_rng:
             raise ConfigError("`insecure-test-rng` is set but `dp-epsilon` is 0", fix="give --dp-epsilon")
-    if config.secagg != "none" or config.validation_gate or config.dp_sgd != "local":
+    secagg_set = config.secagg != "none" or config.secagg_group_size or config.secagg_colluders
+    if secagg_set or config.validation_gate or config.dp_sgd != "local":
         from secure_fl.protection import refuse_protection
 
         refuse_protection(config)

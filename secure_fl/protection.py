@@ -13,7 +13,15 @@ from typing import Protocol
 from secure_fl.compositions import FEDAVG
 from secure_fl.errors import ConfigError
 
-__all__ = ["FEWEST_GROUPS", "FEWEST_SITES", "refuse_protection", "threshold_of"]
+__all__ = [
+    "FEWEST_GROUPS",
+    "FEWEST_SITES",
+    "privacy_set",
+    "privacy_summary",
+    "refuse_group_size",
+    "refuse_protection",
+    "threshold_of",
+]
 
 # A sum over fewer sites says too much of each, and three groups are the least of which one can be outvoted.
 FEWEST_SITES, FEWEST_GROUPS = 5, 3
@@ -54,6 +62,10 @@ class Protection(Protocol):
     def dp_of_sites(self) -> bool: ...
     @property
     def dp_sgd(self) -> str: ...
+    @property
+    def dp_distributed(self) -> bool: ...
+    @property
+    def secagg_bits(self) -> str: ...
 
 
 def threshold_of(members: int) -> int:
@@ -63,6 +75,41 @@ def threshold_of(members: int) -> int:
     different sets of survivors signed (Bonawitz et al., CCS 2017, section 6.2).
     """
     return 2 * members // 3 + 1
+
+
+def privacy_set(config: Protection) -> int:
+    """Among how many honest sites each is hidden, at the least: the survivors of a sum that are not colluders."""
+    members = config.secagg_group_size if config.secagg == "grouped" else config.sites
+    return threshold_of(members) - config.secagg_colluders
+
+
+def privacy_summary(config: Protection) -> str:
+    """What is hidden among how many, and how many hostile sites are outvoted, in one line; empty without secagg."""
+    if config.secagg == "none":
+        return ""
+    seen = "the sum over all sites" if config.secagg == "full" else f"{config.secagg_groups} sums over groups of sites"
+    held = "no hostile site is tolerated"
+    if config.secagg == "grouped":
+        held = f"{config.byzantine} hostile {'site is' if config.byzantine == 1 else 'sites are'} tolerated"
+    told = f", {config.secagg_colluders} colluders assumed" if config.secagg_colluders else ""
+    return f"{seen}, each site hidden among at least {privacy_set(config)}{told}; {held}"
+
+
+def refuse_group_size(size: int, *, sites: int) -> None:
+    """Refuse groups that hide nothing, or too few to vote; raises ConfigError."""
+    if size < 2:
+        raise ConfigError(
+            f"`secagg-group-size` is {size} but `secagg` is grouped",
+            why="a group of one hides nothing",
+            fix="give --secagg-group-size 2 or more",
+        )
+    groups = sites // size
+    if groups < FEWEST_GROUPS:
+        raise ConfigError(
+            f"`secagg-group-size` is {size} of {sites} sites",
+            why=f"that makes {groups} groups, and no rule can tell which of two is wrong",
+            fix=f"take at least {FEWEST_GROUPS * size} sites, or smaller groups, or --secagg full",
+        )
 
 
 def refuse_protection(config: Protection) -> None:
@@ -84,6 +131,9 @@ def refuse_protection(config: Protection) -> None:
             fix="give --secagg full and --dp-epsilon, with dp-unit=sample",
         )
     if config.secagg == "none":
+        for key, value in (("group-size", config.secagg_group_size), ("colluders", config.secagg_colluders)):
+            if value:
+                raise ConfigError(f"`secagg-{key}` is {value} but `secagg` is none", fix="choose --secagg grouped")
         return
     _refuse_surroundings(config)
     if config.secagg == "full":
@@ -119,15 +169,15 @@ def _refuse_surroundings(config: Protection) -> None:
             why="counters and variances of BatchNorm would use up the norm to which an update is clipped",
             fix="choose norm=group or norm=frozen-batch",
         )
+
+
+def _refuse_full(config: Protection) -> None:
     if config.secagg_colluders >= threshold_of(config.sites):
         raise ConfigError(
             f"`secagg-colluders` is {config.secagg_colluders} of {config.sites} sites",
             why=f"{threshold_of(config.sites)} sites together can open anybody's masks",
             fix="assume fewer, or take more sites",
         )
-
-
-def _refuse_full(config: Protection) -> None:
     if config.secagg_group_size:
         raise ConfigError("`secagg-group-size` is set but `secagg` is full", fix="choose --secagg grouped")
     if config.defense != FEDAVG:
@@ -136,21 +186,29 @@ def _refuse_full(config: Protection) -> None:
             why="it judges single updates, and only their sum is seen",
             fix="choose --secagg grouped --secagg-group-size 2, or leave the defense out",
         )
+    if config.dp_sgd == "distributed" and config.dp_of_sites:
+        raise ConfigError(
+            "`dp-sgd` is distributed but `dp-unit` is both",
+            why="sites then send sums of gradients, each image's clipped: there is no update of a site to clip",
+            fix="choose dp-unit=sample, or dp-sgd=local",
+        )
+    if config.dp_distributed and config.secagg_bits == "16":
+        raise ConfigError(
+            "`secagg-bits` is 16 but sites add shares of noise to a sum",
+            why="noise and steps fine enough for it do not fit",
+            fix="choose secagg-bits=32",
+        )
 
 
 def _refuse_grouped(config: Protection) -> None:
     size, groups = config.secagg_group_size, config.secagg_groups
-    if size < 2:
+    refuse_group_size(size, sites=config.sites)
+    if config.secagg_colluders and privacy_set(config) < 2:
         raise ConfigError(
-            f"`secagg-group-size` is {size} but `secagg` is grouped",
-            why="a group of one hides nothing",
-            fix="give --secagg-group-size 2 or more",
-        )
-    if groups < FEWEST_GROUPS:
-        raise ConfigError(
-            f"`secagg-group-size` is {size} of {config.sites} sites",
-            why=f"that makes {groups} groups, and no rule can tell which of two is wrong",
-            fix=f"take at least {FEWEST_GROUPS * size} sites, or smaller groups, or --secagg full",
+            f"`secagg-colluders` is {config.secagg_colluders} but `secagg-group-size` is {size}",
+            why=f"a sum of {threshold_of(size)} sites, without what {config.secagg_colluders} of them tell, "
+            "is one site's update",
+            fix="take larger groups, or --secagg full",
         )
     if config.defense == FEDAVG:
         raise ConfigError(

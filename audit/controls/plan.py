@@ -13,14 +13,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings import Finding
 
-__all__ = ["CONTROL_SITE", "Control", "Saying", "control_pictures", "control_plan"]
+__all__ = ["CONTROL_SITE", "Control", "Saying", "control_pictures", "control_plan", "masking_controls"]
 
 CONTROL_SITE = "audit-control"
 """The name of the session's certificate: what it says is never counted against a site."""
@@ -28,16 +28,22 @@ CONTROL_SITE = "audit-control"
 _SIDE = 32
 _SEED = 20260
 _PREFIX = "control-"
+_SHORT = 4_096  # words
 _CUT = 4  # of the eight bytes that every PNG begins with: with more, the first part alone would be found
 
 
 @dataclass(frozen=True)
 class Saying:
-    """What one message carries, in the words of a site's reply to a train message."""
+    """What one message carries, in the words of a site's reply to a train message.
+
+    kind: Flower's message type. record: the name of the record in which the arrays lie.
+    """
 
     arrays: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     notes: Mapping[str, str | int | bytes] = field(default_factory=dict)
     metrics: Mapping[str, float | list[float]] = field(default_factory=dict)
+    kind: str = "train"
+    record: str = "update"
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def control_plan(clean: Saying) -> tuple[Control, ...]:
     hidden = np.concatenate([noisy[: scaled.size], scaled, noisy])
     bytes_of_jpeg = np.frombuffer(jpeg, np.uint8)
     text = base64.b64encode(jpeg).decode()
-    return (
+    plan = (
         Control("clean", "a reply like those of the sites, and nothing else", (), (clean,)),
         Control("jpeg", "a picture as a JPEG file", ("image/jpeg",), (Saying({"u": bytes_of_jpeg}),)),
         Control("png", "a picture as a PNG file", ("image/png",), (Saying(notes={"debug": png}),)),
@@ -105,6 +111,38 @@ def control_plan(clean: Saying) -> tuple[Control, ...]:
         ),
         Control("long-text", "a text of 4,000 letters", ("schema/",), (Saying(notes={"debug": "lorem ipsum " * 334}),)),
     )
+    # In messages of the kind that this run's sites send: of another kind, all would be found for that alone.
+    return tuple(
+        replace(each, sayings=tuple(replace(saying, kind=clean.kind) for saying in each.sayings)) for each in plan
+    )
+
+
+def masking_controls(clean: Saying) -> tuple[Control, ...]:
+    """What a run whose sites mask their arrays must be able to see as well. `clean`: as an honest site says it, masked.
+
+    The vectors are short: they are found by their words, whatever their length.
+    """
+    rng = np.random.default_rng(_SEED + 2)
+    bare, first, second = (_levels(rng, clean) for _ in range(3))
+    masks = {name: rng.integers(0, 1 << 8 * each.dtype.itemsize, each.shape, each.dtype) for name, each in bare.items()}
+    once, again = ({name: each + masks[name] for name, each in vector.items()} for vector in (first, second))
+    return (
+        Control("unmasked", "a vector without its mask", ("masking/unmasked",), (replace(clean, arrays=bare),)),
+        Control(
+            "reused-mask",
+            "two vectors under one mask",
+            ("masking/reused",),
+            (replace(clean, arrays=once), replace(clean, arrays=again)),
+        ),
+    )
+
+
+def _levels(rng: np.random.Generator, like: Saying) -> dict[str, NDArray[np.generic]]:
+    """Updates as a site encodes them: small whole numbers, negative ones wrapped around."""
+    return {
+        name: np.rint(rng.normal(0, 500, _SHORT)).astype(np.int64).astype(array.dtype)
+        for name, array in like.arrays.items()
+    }
 
 
 def _file(picture: NDArray[np.uint8], format: str) -> bytes:

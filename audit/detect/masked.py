@@ -4,7 +4,11 @@ A masked update is x + mask mod 2^b with a uniform mask, so each of its bytes is
 was sent without its mask is concentrated and fails at once. Pearson's χ² test of the counts of each byte position that
 lies wholly inside the ring, Bonferroni-corrected over the positions; the statistic's tail is the exact χ² tail.
 
-The test can prove that no mask was there, never that the mask was secret: a mask from a known seed is uniform too.
+A mask is for one use. Where a site used one twice, the masked arrays differ by the difference of what they hide, and
+that is concentrated; where it did not, the difference is as uniform as the masks. `MaskedOverTime` tests both.
+
+The test can prove that no mask was there, or that one was used twice, never that a mask was secret: masks from a known
+seed, or of a generator that can be guessed (MT19937), are uniform too. That is proven by the protocol, not by looking.
 Words must be stored little end first or in machine order; rings are of 2^b elements with b a multiple of 8.
 """
 
@@ -18,11 +22,14 @@ import numpy.typing as npt
 
 from audit.findings import Finding, Place
 
-__all__ = ["MIN_WORDS", "Uniformity", "check_masked", "uniformity"]
+__all__ = ["MIN_WORDS", "MaskedOverTime", "Uniformity", "check_masked", "uniformity"]
 
 # Below, the expected count of a byte is under 5 and the χ² approximation does not hold.
 MIN_WORDS = 5 * 256
 _P_LIMIT = 1e-9
+
+# Of each array, what is kept to compare with later ones: a mask that is used again is used from its first word on.
+_KEPT_WORDS = 8_192
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,36 @@ def check_masked(array: npt.NDArray[np.integer], place: Place, *, ring_bits: int
         return []
     message = f"not masked: byte {result.position} of its words is not uniform (p = {result.p_value:.1e})"
     return [Finding("masking/unmasked", message, place, array.nbytes)]
+
+
+class MaskedOverTime:
+    """The masked arrays of one site, one after the other: each is uniform, and so is each difference of two.
+
+    Keeps 8,192 words of each, so that a mask is recognised when it is used again in any later round.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[npt.NDArray[np.integer], Place]] = []
+
+    def add(self, array: npt.NDArray[np.integer], place: Place) -> list[Finding]:
+        """What is wrong with the next array, whose ring is that of its type. Raises as `uniformity`."""
+        ring_bits = 8 * array.dtype.itemsize
+        found = check_masked(array, place, ring_bits=ring_bits)
+        begin = array.ravel()[:_KEPT_WORDS].copy()
+        if not found:  # the difference to an unmasked one says nothing more
+            found = [
+                Finding(
+                    "masking/reused",
+                    f"the mask of round {before.round or '?'} again: the difference of both arrays is not uniform",
+                    place,
+                    array.nbytes,
+                )
+                for earlier, before in self._kept
+                if (earlier.size, earlier.dtype) == (begin.size, begin.dtype)
+                and not uniformity(begin - earlier, ring_bits=ring_bits).masked
+            ]
+            self._kept.append((begin, place))
+        return found
 
 
 def _chi_square_tail(statistic: float, degrees: int) -> float:

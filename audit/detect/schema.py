@@ -14,20 +14,22 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from audit.decode.conversation import Exchange, WireMessage, WireObject
+from audit.decode.conversation import Exchange, Leaf, WireMessage, WireObject
 from audit.findings import Finding, Place
 
 __all__ = [
     "Array",
     "Blob",
+    "Blobs",
     "Flag",
+    "Masked",
     "MessageRule",
     "Number",
     "Numbers",
@@ -97,7 +99,23 @@ class Array:
     shape: tuple[int, ...]
 
 
-Rule = Text | Blob | Number | Flag | Numbers | Texts | Array
+@dataclass(frozen=True)
+class Masked:
+    """An array of exactly this type and shape, of integers that are uniform because they are masked (`masked`)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """At most `most` byte strings in a list, each of at most `longest` bytes."""
+
+    most: int
+    longest: int
+
+
+Rule = Text | Blob | Blobs | Number | Flag | Numbers | Texts | Array | Masked
 
 
 @dataclass(frozen=True)
@@ -181,6 +199,18 @@ class Schema:
             return []
         return [_finding("schema/object", f"an object of kind {object_.kind[:40]!r} is not declared", object_.place)]
 
+    @property
+    def masks(self) -> bool:
+        """Whether anything is declared to be masked."""
+        return any(isinstance(rule, Masked) for each in self.messages for rule in each.values.values())
+
+    def masked(self, message: WireMessage) -> Iterator[Leaf]:
+        """The arrays of a message that are declared to be masked."""
+        declared = rule.values if (rule := self._rule_of(message)) else {}
+        for leaf in message.leaves:
+            if isinstance(declared.get(leaf.path), Masked) and isinstance(leaf.value, np.ndarray):
+                yield leaf
+
     def check_message(self, message: WireMessage) -> list[Finding]:
         """Every value against its rule. A refused request answers with one short text instead of its fields."""
         rule = self._rule_of(message)
@@ -254,7 +284,11 @@ def _fault(value: Any, rule: Rule) -> str:
             if not isinstance(value, list) or len(value) > most:
                 return f"a list of at most {most} texts is declared"
             return next(filter(None, (_text_fault(text, each) for text in value)), "")
-        case Array(dtype, shape):
+        case Blobs(most, longest):
+            if not isinstance(value, list) or len(value) > most:
+                return f"a list of at most {most} byte strings is declared"
+            return next(filter(None, (_fault(each, Blob(0, longest)) for each in value)), "")
+        case Array(dtype, shape) | Masked(dtype, shape):
             if not isinstance(value, np.ndarray):
                 return f"{type(value).__name__} in place of an array"
             fits = value.dtype.str.lstrip("<|=") == dtype and value.shape == shape
@@ -307,7 +341,9 @@ def _bytes(value: Any) -> bytes:
             return str(value).encode("utf-8", "surrogateescape")
 
 
-_TYPES: Mapping[str, Any] = {each.__name__: each for each in (Text, Blob, Number, Flag, Numbers, Texts, Array)}
+_TYPES: Mapping[str, Any] = {
+    each.__name__: each for each in (Text, Blob, Blobs, Number, Flag, Numbers, Texts, Array, Masked)
+}
 
 
 def _spelled(rule: Rule) -> dict[str, Any]:

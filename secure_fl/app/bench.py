@@ -1,8 +1,9 @@
-"""The coordinator's own model and images: it measures each global model, and under FLTrust trains one itself.
+"""The coordinator's own model and images: it measures each global model, and where the settings ask for it, judges
+each step on images of its own or trains a model itself.
 
 FLTrust (Cao et al., NDSS 2021, section IV): the coordinator holds a small clean *root* data set, trains on it for a
 round like a site, and trusts updates by their direction against its own. Root images are taken out of the test set
-before anything is measured (`root-samples`): an image that helped to make a model never grades it.
+before anything is measured (`root-samples`): an image that helped to make or to choose a model never grades it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from secure_fl.adversity import needs_root
+from secure_fl.compositions import FEDAVG
 from secure_fl.config import RunConfig
 from secure_fl.data import ImageSet, Normalisation, load_root, load_test
 from secure_fl.models import ModelSpec, VectorSpec, flatten, initial_model, unflatten
@@ -29,7 +32,7 @@ Vector = np.ndarray[Any, Any]
 
 @dataclass
 class Bench:
-    """A model, test images, and root images where the defense needs them."""
+    """A model, test images, and root images where the defense or the validation gate needs them."""
 
     model: nn.Module
     spec: ModelSpec
@@ -51,19 +54,28 @@ class Bench:
 
     def measure(self, vector: Vector) -> Evaluation:
         """How good the model of these numbers is on the test images."""
-        unflatten(vector, self.model)
-        with torch_threads(self.config.threads):
-            return evaluate(*self._staged(self.test), device=self.config.device)
+        return self._measured(vector, self.test)
+
+    def measure_root(self, vector: Vector) -> Evaluation:
+        """The same on the root images; raises ValueError where there are none."""
+        if self.root is None:
+            raise ValueError("there are no root images")
+        return self._measured(vector, self.root)
 
     def reference(self, vector: Vector, *, round: int) -> Vector | None:
-        """The update (d,) that training on the root images makes of `vector`; None without root images."""
-        if self.root is None:
+        """The update (d,) that training on the root images makes of `vector`; None where no rule compares with one."""
+        if self.root is None or self.config.defense == FEDAVG or not needs_root(self.config.defense):
             return None
         unflatten(vector, self.model)
         seed = derive_seed(self.config.seed, "root", round)
         with torch_threads(self.config.threads):
             train_locally(*self._staged(self.root), TrainSettings.of(self.config, round=round), seed=seed)
         return flatten(self.model) - vector
+
+    def _measured(self, vector: Vector, images: ImageSet) -> Evaluation:
+        unflatten(vector, self.model)
+        with torch_threads(self.config.threads):
+            return evaluate(*self._staged(images), device=self.config.device)
 
     def _staged(self, images: ImageSet) -> tuple[nn.Module, Examples]:
         """What is trained or measured, and on what."""

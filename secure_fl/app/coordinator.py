@@ -14,22 +14,27 @@ uninterrupted run.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from flwr.serverapp import Grid
 
-from defenses.guard import UpdateRules, l2_norm
+from defenses.guard import l2_norm
 from secure_fl.app.averaging import ModelAverage
 from secure_fl.app.bench import Bench
 from secure_fl.app.casting import card_mark, simulation
 from secure_fl.app.client_privacy import ClientPrivacy
-from secure_fl.app.collection import Collector, RoundReplies, weight_of
+from secure_fl.app.collection import Collector
+from secure_fl.app.courier import Courier
+from secure_fl.app.distributed_privacy import stepper_of
+from secure_fl.app.gate import ValidationGate
+from secure_fl.app.gathering import Gathered, Gathering, InTheClear
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
 from secure_fl.app.messages import Order
-from secure_fl.app.strategy import Aggregator, Combination, Offer
+from secure_fl.app.secagg.gathering import Journal, Protected
+from secure_fl.app.strategy import Aggregator
 from secure_fl.data import describe_data
 from secure_fl.errors import BudgetError, QuorumError, SecureFLError
 from secure_fl.models import ModelCard, fingerprint, flatten, save_model, unflatten
@@ -51,8 +56,7 @@ class _Round:
 
     number: int
     vector: Vector
-    replies: RoundReplies = field(default_factory=RoundReplies)
-    combination: Combination | None = None
+    gathered: Gathered
     seconds: float = 0.0
 
 
@@ -105,20 +109,39 @@ class _Run:
         self.config, self.record, self.aggregator, self.started = planned(record.config), record, aggregator, started
         self.roster, self.facts = roster, facts
         self.membership = Membership(grid, roster, self.config, run=record.id, events=record)
-        self.collector = Collector(grid, self.membership, record)
         self.bench = Bench.of(self.config)
-        self.rules = UpdateRules(size=self.bench.vector_spec.size, max_norm=self.config.max_update_norm)
-        self.client_privacy = ClientPrivacy.of(self.config, record, roster) if self.config.dp_of_sites else None
+        self.gathering = self._gathering(grid)
+        self.gate = ValidationGate.of(self.config, self.bench, record)
         self.average = ModelAverage(self.config.average)
         self.measured: Evaluation | None = None
         self.open_round: _Round | None = None
+
+    def _gathering(self, grid: Grid) -> Gathering:
+        """How this run's updates reach us."""
+        if self.config.secagg != "none":
+            journal = Journal(self.record)
+            return Protected(
+                Courier(grid, self.membership, journal),
+                self.roster,
+                self.bench,
+                self.config,
+                self.aggregator,
+                journal=journal,
+                lives=lambda: self.record.summary().attempts,
+                run=self.record.id,
+                folder=self.record.folder,
+                stepper=stepper_of(self.config, self.record, self.roster, parameters=self.bench.vector_spec.size),
+            )
+        privacy = ClientPrivacy.of(self.config, self.record, self.roster) if self.config.dp_of_sites else None
+        collector = Collector(grid, self.membership, self.record)
+        return InTheClear(collector, self.aggregator, self.bench, self.config, privacy)
 
     def to_the_end(self) -> None:
         """Join, all rounds, final model."""
         vector, done = self._starting_point()
         self.membership.refresh()
         if done == 0:
-            self._record_round(_Round(0, vector))
+            self._record_round(_Round(0, vector, Gathered.nothing(self.gathering.spent())))
         self.membership.wait_for(
             len(self.roster.entries), timeout_s=self.config.join_timeout_s, stop=self._enough_or_stopped()
         )
@@ -138,7 +161,7 @@ class _Run:
     def _refuse_below_quorum(self) -> None:
         """Too many sites cannot afford the run: better said before anybody has spent anything."""
         unwilling = self.membership.unwilling
-        if len(self.roster.entries) - len(unwilling) < self.config.quorum_sites:
+        if len(self.roster.entries) - len(unwilling) < self.gathering.needed:
             raise BudgetError(
                 f"{len(unwilling)} of {len(self.roster.entries)} sites cannot afford this run",
                 why=next(iter(unwilling.values())).removeprefix(f"{BudgetError.code}: "),
@@ -164,6 +187,7 @@ class _Run:
             rule=self.aggregator.summary(),
             simulation=simulation(self.config, self.roster),
             privacy=promise(self.config),
+            **self.gathering.facts(),
             **self.facts,
         )
         return vector, done
@@ -173,7 +197,7 @@ class _Run:
         patience = time.monotonic() + self.config.join_timeout_s / 2
 
         def enough() -> bool:
-            quorum_here = len(self.membership.present()) >= self.config.quorum_sites
+            quorum_here = len(self.membership.present()) >= self.gathering.needed
             return self.record.stop_requested() or (quorum_here and time.monotonic() > patience)
 
         return enough
@@ -182,65 +206,31 @@ class _Run:
         """Train and aggregate; the round stays open until the next one's orders are out."""
         began = time.monotonic()
         self.membership.refresh()
-        members = self.collector.free_members()
-        if len(members) < self.config.quorum_sites:
+        members = self.gathering.free_members()
+        if len(members) < self.gathering.needed:
             self._close_round()
             self._await_quorum(number)
-            members = self.collector.free_members()
+            members = self.gathering.free_members()
 
         def meanwhile() -> None:
             self._close_round()
             self.record.append("round-started", round=number, sites=[member.name for member in members])
 
         order = Order(self.record.id, number, self.bench.vector_spec.digest, self.config, vector)
-        replies = self.collector.train(
-            order, members, rules=self.rules, timeout_s=self.config.round_timeout_s, meanwhile=meanwhile
-        )
-        enough = self._enough(replies)
-        if not enough and replies.over_budget:
-            raise BudgetError(
-                f"the privacy budget ends the run before round {number}",
-                why=next(iter(replies.over_budget.values())).removeprefix(f"{BudgetError.code}: "),
-                fix=f"the model of round {number - 1} is saved",
-            )
-        if not enough:
-            raise QuorumError(
-                f"round {number}: {len(replies.accepted)} usable replies, {self.config.quorum_sites} are needed",
-                why=f"accepted: {', '.join(m.name for m, _ in replies.accepted) or 'none'}",
-                fix=f"`secure-fl runs show {self.record.id}` names the reasons; then `runs resume`",
-            )
-        combination = self._combine(number, vector, replies)
-        vector = vector + combination.step
-        self.open_round = _Round(number, vector, replies, combination, time.monotonic() - began)
+        gathered = self.gathering.gather(order, members, meanwhile=meanwhile)
+        if self.gate is not None:
+            gathered = replace(gathered, step=self.gate.judge(vector, gathered.step, round=number))
+        vector = vector + gathered.step
+        self.open_round = _Round(number, vector, gathered, time.monotonic() - began)
         return vector
-
-    def _enough(self, replies: RoundReplies) -> bool:
-        """Whether the quorum holds; replies that were refused are part of what a robust rule tolerates."""
-        caught = min(len(replies.refused), self.config.byzantine)
-        return bool(replies.accepted) and len(replies.accepted) + caught >= self.config.quorum_sites
-
-    def _combine(self, number: int, vector: Vector, replies: RoundReplies) -> Combination:
-        """The step of the global model, and what each update had to do with it."""
-        updates = [update.vector for _, update in replies.accepted]
-        if self.client_privacy is not None:
-            return Combination.of_all(self.client_privacy.combine(updates, round=number), len(updates))
-        offer = Offer(
-            round=number,
-            updates=updates,
-            samples=[weight_of(*pair) for pair in replies.accepted],
-            sites=[member.entry.index for member, _ in replies.accepted],
-            refused=[member.entry.index for member in replies.refused],
-            reference=self.bench.reference(vector, round=number),
-        )
-        return self.aggregator.judge(offer)
 
     def _await_quorum(self, number: int) -> None:
         """Wait for sites to come back; those that hang may answer late and be free again."""
         deadline = time.monotonic() + self.config.join_timeout_s
-        while len(free := self.collector.free_members()) < self.config.quorum_sites:
+        while len(free := self.gathering.free_members()) < self.gathering.needed:
             if time.monotonic() > deadline:
                 raise QuorumError(
-                    f"round {number}: {len(free)} sites are free, {self.config.quorum_sites} are needed",
+                    f"round {number}: {len(free)} sites are free, {self.gathering.needed} are needed",
                     why=f"free: {', '.join(member.name for member in free) or 'none'}",
                     fix="look at the sites' logs; `runs resume` goes on from the last complete round",
                 )
@@ -259,9 +249,7 @@ class _Run:
         self.measured = self.bench.measure(self.average.add(done.vector))
         evaluate_s = time.monotonic() - evaluating
         checkpoint = self.record.save_checkpoint(done.number, done.vector, self.bench.vector_spec.digest)
-        weights = [weight_of(*pair) for pair in done.replies.accepted]
-        losses = [update.metrics.get("train_loss") for _, update in done.replies.accepted]
-        known = [(w, loss) for w, loss in zip(weights, losses, strict=True) if loss is not None]
+        brought = done.gathered
         self.record.append(
             "round-finished",
             round=done.number,
@@ -271,36 +259,22 @@ class _Run:
             samples=self.measured.samples,
             seconds=round(done.seconds, 3),
             evaluate_s=round(evaluate_s, 3),
-            train_loss=sum(w * loss for w, loss in known) / sum(w for w, _ in known) if known else None,
-            bytes_up=done.replies.bytes_up,
-            bytes_down=done.replies.bytes_down,
-            accepted=[member.name for member, _ in done.replies.accepted],
-            **_judgement(done),
+            train_loss=brought.train_loss,
+            bytes_up=brought.bytes_up,
+            bytes_down=brought.bytes_down,
+            accepted=list(brought.accepted),
             checkpoint=checkpoint.path.name,
             checkpoint_sha256=checkpoint.sha256,
-            update_norm=l2_norm(done.combination.step) if done.combination is not None else 0.0,
-            **self._privacy_spent(done),
+            update_norm=l2_norm(brought.step),
+            **brought.facts,
         )
-
-    def _privacy_spent(self, done: _Round) -> dict[str, float]:
-        """The run's ε so far, of the site that has spent most: each site's holds for its own images."""
-        spent = {}
-        if self.config.dp_at_sites:
-            told = [update.metrics.get("dp_epsilon", 0.0) for _, update in done.replies.accepted]
-            spent["epsilon"] = max(told, default=0.0)
-        if self.client_privacy is not None:
-            spent["client_epsilon"] = self.client_privacy.spent().value
-        return spent
 
     def _finish(self, vector: Vector, done: int) -> None:
         """The sites' own view of the final model, the model file, and the outcome."""
         complete = done >= self.config.rounds
-        if complete and not self.config.dp_at_sites:
-            order = Order(self.record.id, done, self.bench.vector_spec.digest, self.config, vector)
-            self.membership.refresh()
-            self.collector.evaluate(
-                order, self.collector.free_members(), timeout_s=min(120.0, self.config.round_timeout_s)
-            )
+        self.membership.refresh()
+        order = Order(self.record.id, done, self.bench.vector_spec.digest, self.config, vector)
+        self.gathering.conclude(order, complete=complete)
         measured, file_sha256 = self._save_model(vector, done)
         self.record.append(
             "run-finished",
@@ -330,15 +304,3 @@ class _Run:
             extra={"accuracy": f"{measured.accuracy:.6f}", "dataset": self.config.dataset, **card_mark(self.config)},
         )
         return measured, save_model(self.record.folder / "model.safetensors", self.bench.model, card)
-
-
-def _judgement(done: _Round) -> dict[str, Any]:
-    """What the rule made of each accepted update, by the name of its site."""
-    if done.combination is None:
-        return {}
-    names, made = [member.name for member, _ in done.replies.accepted], done.combination
-    return {
-        "kept": [name for name, kept in zip(names, made.kept, strict=True) if kept],
-        "masked": [name for name, masked in zip(names, made.masked, strict=True) if masked],
-        "weights": None if made.weights is None else dict(zip(names, made.weights, strict=True)),
-    }

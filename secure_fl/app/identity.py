@@ -105,10 +105,22 @@ class Roster:
             FederationError: the file is missing or is not a roster.
         """
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(RosterEntry(**entry) for entry in document["sites"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            document = path.read_bytes()
+        except OSError as error:
             raise FederationError(f"{path} is not a usable roster", why=str(error)) from None
+        return cls.parse(document, str(path))
+
+    @classmethod
+    def parse(cls, document: bytes, source: str) -> Roster:
+        """A roster from its JSON; `source` names it in errors.
+
+        Raises:
+            FederationError: it is not a roster.
+        """
+        try:
+            return cls(tuple(RosterEntry(**entry) for entry in json.loads(document)["sites"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FederationError(f"{source} is not a usable roster", why=str(error)) from None
 
 
 class SiteSigner:

@@ -43,6 +43,7 @@ __all__ = [
     "Update",
     "evaluation_reply",
     "introduction_reply",
+    "order_content",
     "order_message",
     "over_budget",
     "payload_bytes",
@@ -51,6 +52,7 @@ __all__ = [
     "read_metrics",
     "read_order",
     "read_update",
+    "record_of",
     "update_reply",
     "written_reply",
 ]
@@ -123,14 +125,18 @@ def query_message(node_id: int, *, run: str, nonce: str, config: RunConfig) -> M
 
 def order_message(node_id: int, order: Order, *, kind: str, ttl_s: float) -> Message:
     """A train or evaluate message for one node."""
-    content = RecordDict(
+    return Message(order_content(order), dst_node_id=node_id, message_type=kind, group_id=str(order.round), ttl=ttl_s)
+
+
+def order_content(order: Order) -> RecordDict:
+    """An order as records; the model's is shared by all messages of a round."""
+    return RecordDict(
         {
             _MODEL: order.model_record,
             _ORDER: ConfigRecord({"run": order.run, "round": order.round, "spec": order.spec_digest}),
             _CONFIG: _config_record(order.config),
         }
     )
-    return Message(content, dst_node_id=node_id, message_type=kind, group_id=str(order.round), ttl=ttl_s)
 
 
 def read_order(message: Message) -> Order:
@@ -140,9 +146,9 @@ def read_order(message: Message) -> Order:
         FederationError: the message is not one of ours.
         ConfigError: it asks for settings that this version refuses.
     """
-    order, config = _record(message, _ORDER, ConfigRecord), _record(message, _CONFIG, ConfigRecord)
+    order, config = record_of(message, _ORDER, ConfigRecord), record_of(message, _CONFIG, ConfigRecord)
     try:
-        vector = _record(message, _MODEL, ArrayRecord)["w"].numpy()
+        vector = record_of(message, _MODEL, ArrayRecord)["w"].numpy()
         run, round_, spec = str(order["run"]), int(order["round"]), str(order["spec"])
     except (KeyError, TypeError, ValueError) as error:
         raise FederationError("the coordinator sent a message that we cannot read", why=repr(error)) from None
@@ -167,7 +173,7 @@ def read_introduction(message: Message) -> Introduction | Refusal:
     """The coordinator's reading of a site's answer to a query; types are checked, claims are not."""
     if message.has_error():
         return Refusal(Reason.SITE_ERROR, message.error.reason or "no reason given")
-    claim = _record(message, _CLAIM, ConfigRecord)
+    claim = record_of(message, _CLAIM, ConfigRecord)
     try:
         site, data, signature = claim["site"], claim["data"], claim["signature"]
         index, samples = claim["index"], claim["samples"]
@@ -233,7 +239,7 @@ def read_update(
     """
     if message.has_error():
         return Refusal(Reason.SITE_ERROR, message.error.reason or "no reason given")
-    claim = _record(message, _CLAIM, ConfigRecord)
+    claim = record_of(message, _CLAIM, ConfigRecord)
     if claim.get("run") != order.run or claim.get("round") != order.round:
         return Refusal(Reason.STALE_ROUND, f"answers round {claim.get('round')!r} of run {claim.get('run')!r}")
     if claim.get("spec") != order.spec_digest:
@@ -275,7 +281,7 @@ def read_metrics(message: Message) -> dict[str, Any]:
     """A site's finite numbers by snake_case name, and its per-class accuracy (None where it has no images)."""
     if message.has_error():
         return {}
-    record = _record(message, _METRICS, MetricRecord)
+    record = record_of(message, _METRICS, MetricRecord)
     numbers: dict[str, Any] = {}
     for name in _METRIC_NAMES:
         value = record.get(name)
@@ -307,14 +313,14 @@ def _config_record(config: RunConfig) -> ConfigRecord:
     return ConfigRecord(dict(config.to_mapping()))
 
 
-def _record(message: Message, name: str, kind: type) -> Any:
+def record_of(message: Message, name: str, kind: type) -> Any:
     """The named record if it is there and of the right kind, else an empty one."""
     found = message.content.get(name)
     return found if isinstance(found, kind) else kind()
 
 
 def _update_vector(message: Message, size: int) -> np.ndarray[Any, Any] | Refusal:
-    arrays = _record(message, _UPDATE, ArrayRecord)
+    arrays = record_of(message, _UPDATE, ArrayRecord)
     if set(arrays) != {"u"}:
         names = ", ".join(sorted(arrays)[:3]) or "nothing"
         return Refusal(Reason.MISSING_ARRAY, f"expected the array `u`, found {names}")

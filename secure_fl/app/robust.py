@@ -8,6 +8,10 @@ proves with its keys, so that a rule with a memory cannot be fed under another's
 A site whose reply the guard turned away is one of the f faulty ones, caught: it enters the rule as a row of NaN, which
 `defenses` masks and counts against f. Otherwise a hostile site could end a run by sending rubbish, as soon as
 the rule needs every reply. A silent site may be honest, and lowers nothing.
+
+Under `secagg=grouped` the same rules decide over the means of groups instead: one row a group, n the number of groups,
+and f still the number of hostile sites, since each spoils one group at most. The roster index is then the group's
+number, and a group whose mean is longer than honest members could have made it is the one that was caught.
 """
 
 from __future__ import annotations
@@ -29,15 +33,19 @@ __all__ = ["RobustRule", "aggregator_of"]
 
 @dataclass(frozen=True)
 class RobustRule:
-    """One defense, for the rounds of one run in their order: it may remember what it has seen."""
+    """One defense, for the rounds of one run in their order: it may remember what it has seen.
+
+    over: what it decides over, where that is not the sites' updates.
+    """
 
     defense: Defense
     byzantine: int
     seed: int
+    over: str = ""
 
     def summary(self) -> str:
         """One line that names the rule, and how many hostile sites it is built for."""
-        return f"{self.defense.name}: robust to {self.byzantine} hostile sites, unweighted"
+        return f"{self.defense.name}{self.over}: robust to {self.byzantine} hostile sites, unweighted"
 
     def judge(self, offer: Offer) -> Combination:
         """Apply the defense.
@@ -65,5 +73,6 @@ def aggregator_of(config: RunConfig) -> Aggregator:
     """The strategy that the run's `defense` asks for."""
     if config.defense == FEDAVG:
         return FedAvg()
-    defense = build_defense(config.defense, sites=config.sites, byzantine=config.byzantine)
-    return RobustRule(defense, config.byzantine, config.seed)
+    defense = build_defense(config.defense, sites=config.voters, byzantine=config.byzantine)
+    over = f" over {config.voters} group means" if config.secagg == "grouped" else ""
+    return RobustRule(defense, config.byzantine, config.seed, over)

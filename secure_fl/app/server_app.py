@@ -42,7 +42,8 @@ def main(grid: Grid, context: Context) -> None:
         "pid": os.getpid(),
         "grid": record.config.grid,
         "grid_class": type(grid).__name__,
-        "site_identities": bool(roster_file),
+        # Those of a simulation exist for one run and prove nothing.
+        "site_identities": bool(roster_file) and record.config.grid == "deployment",
     }
     coordinate(grid, record, roster, aggregator_of(record.config), facts=facts)
 

@@ -28,6 +28,7 @@ from secure_fl.audited.leakage import measure_leakage
 from secure_fl.audited.pictures import index_of
 from secure_fl.audited.recheck import examined
 from secure_fl.audited.searches import searches_part
+from secure_fl.audited.secagg import SEEN
 from secure_fl.audited.sections import (
     environment_part,
     model_part,
@@ -152,7 +153,7 @@ def _measured(record: RunRecord, captured: Captured) -> tuple[Privacy, Leakage]:
     leakage = from_mapping(
         Leakage,
         {
-            "note": found["membership_note"],
+            "note": " ".join(filter(None, (SEEN.get(record.config.secagg, ""), found["membership_note"]))),
             "memberships": [_only(each, "advantage", "epsilon_low") for each in found["membership"]],
             "inversions": [_inversion(found["inversion"])],
             "manifest": found["manifest"],

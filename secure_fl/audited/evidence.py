@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from audit.capture.account import CaptureAccount
-from audit.controls.plan import CONTROL_SITE, Control, Saying, control_plan
+from audit.controls.plan import CONTROL_SITE, Control, Saying, control_plan, masking_controls
 from audit.detect.schema import Schema
 from audit.findings import BlindSpot, Place
 from audit.report.examination import Capture
 from secure_fl.audited.schema import Extent, wire_schema
+from secure_fl.audited.secagg import clean_saying
 from secure_fl.errors import IntegrityError
 from secure_fl.privacy.regime import planned
 from secure_fl.runs import RunRecord
@@ -107,6 +108,9 @@ def controls_of(record: RunRecord) -> tuple[Control, ...]:
     """The audit's controls; the clean one says what an honest site of this run could say."""
     extent, start = _extent(record), record.summary().start
     rng = np.random.default_rng(0)
+    if record.config.secagg != "none":
+        saying = clean_saying(record.config, extent.parameters, rng)
+        return (*control_plan(saying), *masking_controls(saying))
     clean = Saying(
         arrays={"u": rng.normal(0, 0.01, extent.parameters).astype(np.float32)},
         notes={

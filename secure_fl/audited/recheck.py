@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from audit.capture.keylog import KeyLogError, parse_key_log
 from audit.capture.pcap import read_packets
 from audit.capture.sealing import SealError, open_sealed
-from audit.controls.plan import CONTROL_SITE, Control, Saying, control_pictures, control_plan
+from audit.controls.plan import CONTROL_SITE, Control, Saying, control_pictures, control_plan, masking_controls
 from audit.detect.fingerprints import ImageIndex
 from audit.examine import Evidence, Searcher, examine_wire
 from audit.report.document import Document, differences
@@ -41,7 +41,7 @@ def examined(
         port=facts.port,
         sites=facts.sites,
         schema=facts.schema,
-        controls=controls or control_plan(Saying()),
+        controls=controls or (*control_plan(Saying()), *(masking_controls(Saying()) if facts.schema.masks else ())),
         indexes={CONTROL_SITE: ImageIndex(control_pictures(), _CONTROL_KEY), **(indexes or {})},
     )
     with tempfile.TemporaryDirectory(prefix="secure-fl-spool-") as spool:

@@ -1,7 +1,8 @@
 """What may cross the wire of a run of ours, for the audit: the counterpart of `secure_fl.app.messages`.
 
 Settings are known before a run starts, so each is declared with its one value; ids, digests and signatures with their
-form; metrics with their range. Under DP-SGD nothing measured on images is declared, so nothing of it may be sent.
+form; metrics with their range. Under DP-SGD nothing measured on images is declared, so nothing of it may be sent;
+under secure aggregation no update in the clear and nothing that a single site measured.
 What is declared here is what Flower 1.41 and this version of ours write; another version is refused at joining.
 """
 
@@ -22,7 +23,7 @@ _DIGEST = Text(64, "[0-9a-f]{64}")
 _BASE64 = "[A-Za-z0-9+/]*={0,2}"
 _WORDS = r"[ -~\n]*"
 _GROUP = Text(24, r"join|[0-9]+|control-[a-z0-9-]+")
-_KIND = Text(8, "query|train|evaluate")
+_KIND = Text(24, "query|train|evaluate|query.secagg_[a-z]+|train.secagg_masked")
 _LONGEST_TREE = 10  # levels of objects: a message has six
 
 # How far a site's measurements may reach; losses of a broken training may be anything, so they are numbers, no more.
@@ -81,6 +82,10 @@ def _orders(config: RunConfig, extent: Extent, settings: Mapping[str, Rule]) -> 
     round_ = Number(0, config.rounds, whole=True)
     query = {"order/run": run, "order/nonce": Text(64, "[0-9a-f]*"), **settings}
     order = {"order/run": run, "order/round": round_, "order/spec": _DIGEST, "model/w": model, **settings}
+    if config.secagg != "none":
+        from secure_fl.audited.secagg import sum_messages
+
+        return [MessageRule("query", query, TO_SITE), *sum_messages(config, extent.parameters, order, settings)]
     return [
         MessageRule("query", query, TO_SITE),
         MessageRule("train", order, TO_SITE),
@@ -91,9 +96,11 @@ def _orders(config: RunConfig, extent: Extent, settings: Mapping[str, Rule]) -> 
 def _replies(config: RunConfig, extent: Extent) -> list[MessageRule]:
     """What a site says to the coordinator."""
     site = Text(64, "[A-Za-z0-9._-]+")
-    samples, signature = Number(1, config.sample_cap, whole=True), Blob(0, 64)
+    # Under secure aggregation a site keeps its count to itself: 0, unless the roster declares it.
+    samples = Number(0 if config.secagg != "none" else 1, config.sample_cap, whole=True)
+    signature = Blob(0, 64)
     classes = Numbers(extent.classes, -1, 1)
-    measured = _UNDER_DP if config.dp_at_sites else {**_MEASURED, "metrics/per-class-accuracy": classes}
+    measured = _UNDER_DP if config.dp_withholds else {**_MEASURED, "metrics/per-class-accuracy": classes}
     joined: dict[str, Rule] = {
         "claim/site": site,
         "claim/index": Number(0, config.sites, whole=True),
@@ -101,6 +108,8 @@ def _replies(config: RunConfig, extent: Extent) -> list[MessageRule]:
         "claim/data": Text(80, "[a-z0-9-]+:[0-9a-f]{64}"),
         "claim/signature": signature,
     }
+    if config.secagg != "none":
+        return [MessageRule("query", joined, TO_COORDINATOR)]
     trained: dict[str, Rule] = {
         "update/u": Array("f4", (extent.parameters,)),
         "claim/site": site,
@@ -111,7 +120,7 @@ def _replies(config: RunConfig, extent: Extent) -> list[MessageRule]:
         "claim/signature": signature,
         **measured,
     }
-    evaluated = {} if config.dp_at_sites else {path: _MEASURED[path] for path in _MEASURED if "validation-" in path}
+    evaluated = {} if config.dp_withholds else {path: _MEASURED[path] for path in _MEASURED if "validation-" in path}
     return [
         MessageRule("query", joined, TO_COORDINATOR),
         MessageRule("train", trained, TO_COORDINATOR),

@@ -22,6 +22,8 @@ from audit.report.sections import (
     Scope,
     Setting,
 )
+from secure_fl.audited.secagg import AUDITED as MASKS_AUDITED
+from secure_fl.audited.secagg import NOT_PROVEN as MASKS_NOT_PROVEN
 from secure_fl.compositions import FEDAVG
 from secure_fl.config import RunConfig
 from secure_fl.privacy.accounting import epsilon
@@ -32,6 +34,11 @@ __all__ = ["environment_part", "model_part", "robustness_part", "run_part", "sco
 
 _LIBRARIES = ("scapy", "cryptography")
 _PINS = Path(__file__).resolve().parents[2] / "constraints.txt"
+_SUM_CHECKS = (
+    "the identity and signature of each site, under terms, model and keys that all have in common",
+    "length and type of the masked vector",
+    "each opened share, against what its owner committed itself to",
+)
 _CHECKS = (
     "finite numbers only",
     "shape, type and architecture of the update",
@@ -74,7 +81,10 @@ def scope_part(record: RunRecord, *, indexed: int) -> Scope:
     )
     if config.attack:
         unproven.append("Anything about a real federation: this run simulated an attack.")
-    return Scope(audited=AUDITED, threat_model=THREAT_MODEL, not_proven=tuple(unproven))
+    if config.secagg != "none":
+        unproven += MASKS_NOT_PROVEN
+    audited = (*AUDITED, *MASKS_AUDITED) if config.secagg != "none" else AUDITED
+    return Scope(audited=audited, threat_model=THREAT_MODEL, not_proven=tuple(unproven))
 
 
 def robustness_part(record: RunRecord) -> Robustness:
@@ -88,11 +98,12 @@ def robustness_part(record: RunRecord) -> Robustness:
         "none: the mean follows any one site"
         if config.defense == FEDAVG
         else f"{config.byzantine} of {config.sites} hostile sites, by the rule's own assumptions"
+        + (f", which each spoil one of {config.secagg_groups} groups" if config.secagg == "grouped" else "")
     )
     return Robustness(
         aggregator=config.defense,
         tolerates=tolerates,
-        checks=_CHECKS,
+        checks=_CHECKS if config.secagg == "none" else _SUM_CHECKS,
         refusals=tuple(Refusal(site, tuple(rounds), why) for (site, why), rounds in sorted(by_site.items())),
     )
 
@@ -127,7 +138,7 @@ def model_part(record: RunRecord, merkle_roots: Mapping[str, str]) -> Model:
         dataset=Path(config.dataset).name,
         classes=len(last.per_class_accuracy) if last is not None else 0,
         data=tuple(
-            DataPart(site, int(event["samples"]), str(event["data"]), merkle_roots.get(site, ""))
+            DataPart(site, int(event["samples"] or 0), str(event["data"]), merkle_roots.get(site, ""))
             for site, event in sorted(joined.items())
         ),
     )

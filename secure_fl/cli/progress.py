@@ -146,6 +146,11 @@ def plain_line(event: Event, view: RunView, *, now: float) -> str:
             return f"{event['site']} left"
         case "round-finished":
             return _round_line(event, view, now=now)
+        case "round-rolled-back":
+            return f"round {event['round']} undone: {_rollback_words(event)}"
+        case "group-rejected" | "group-missing":
+            verb, sites = "turned away" if event.kind == "group-rejected" else "gave no sum", ", ".join(event["sites"])
+            return f"round {event['round']}: group {event['group']} ({sites}) {verb}: {event['reason']}"
         case "audit-started":
             return f"auditing {event['bytes'] / 1e6:,.1f} MB that crossed the wire, and what the model gives away"
         case _:
@@ -165,6 +170,15 @@ def site_trouble(event: Event) -> str:
             return f"{where} replied too late"
         case _:
             return ""
+
+
+def _rollback_words(event: Event) -> str:
+    """Why the coordinator went back to the model before."""
+    before, after, samples = event.get("accuracy_before"), event.get("accuracy_after"), event.get("samples")
+    if before is None or after is None:
+        return str(event["reason"])
+    where = f"on {samples} root {plural('image', samples or 0)}"
+    return f"{event['reason']} {where}, {percent(before)} to {percent(after)}; the model before goes on"
 
 
 def _round_line(event: Event, view: RunView, *, now: float) -> str:

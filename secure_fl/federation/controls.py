@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Metadata, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, Metadata, MetricRecord, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import PushMessagesRequest
@@ -60,11 +60,11 @@ def _client(address: str, kit: Path) -> Iterator[FleetHttpClient]:
 
 
 def _message(saying: Saying, group: str) -> Message:
-    """The records of a reply to a train message; see `secure_fl.app.messages`."""
+    """The records of a reply; see `secure_fl.app.messages` and `secure_fl.app.secagg.wire`."""
     notes: dict[str, Any] = dict(saying.notes)
     content = RecordDict(
         {
-            "update": ArrayRecord({name: Array(array) for name, array in saying.arrays.items()}),
+            saying.record: ArrayRecord({name: Array(array) for name, array in saying.arrays.items()}),
             "metrics": MetricRecord(dict(saying.metrics)),
             "claim": ConfigRecord(notes),
         }
@@ -78,7 +78,7 @@ def _message(saying: Saying, group: str) -> Message:
         group_id=group,
         created_at=time.time(),
         ttl=60.0,
-        message_type=MessageType.TRAIN,
+        message_type=saying.kind,
     )
     made: Message = Message(content, metadata=metadata)  # type: ignore[call-overload]  # as Flower's own code makes them
     return made

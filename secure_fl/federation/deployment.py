@@ -25,6 +25,7 @@ from secure_fl.app.site_privacy import ledger_file
 from secure_fl.config import RunConfig
 from secure_fl.data import site_sizes
 from secure_fl.errors import FederationError, SecureFLError
+from secure_fl.federation.kits import kit_node_config, secagg_node_config
 from secure_fl.federation.pki import FederationKeys, provision
 from secure_fl.federation.processes import Child
 from secure_fl.federation.quiet import FLOWER_ENVIRONMENT
@@ -174,14 +175,13 @@ class _Deployment:
         )
 
     def _start_site(self, host: Child, entry: RosterEntry, address: str) -> None:
-        name, kit = entry.name, self.keys.kit(entry.name)
+        name, kit, config = entry.name, self.keys.kit(entry.name), self.record.config
         node_config = {
             "partition-id": entry.index,
-            "num-partitions": self.record.config.sites,
-            "site": name,
-            "identity-key": str(kit / "identity.key"),
+            "num-partitions": config.sites,
+            **(kit_node_config(kit) if config.secagg == "none" else secagg_node_config(kit, config)),
             "privacy-ledger": str(ledger_file(self.record.folder.parents[1], name)),
-            "insecure-test-rng": self.record.config.insecure_test_rng,
+            "insecure-test-rng": config.insecure_test_rng,
             **self.cast[entry.index],
         }
         host.send(

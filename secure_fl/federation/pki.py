@@ -8,6 +8,7 @@
         ca.crt, tls.crt, tls.key   mutual TLS
         node.key, node.pub         Flower's node authentication (P-384, OpenSSH form)
         identity.key               signs updates (Ed25519)
+        roster.json, roster.sig    who else is in the federation, signed by the authority
 
 Private keys are written 0600 into a 0700 folder before they hold a byte, and are never printed,
 logged or passed on a command line. Whoever can read `ca.key` can admit sites: on a coordinator that
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from secure_fl.app.identity import Roster, RosterEntry, SiteSigner
+from secure_fl.app.signed_roster import is_signed, sign_roster
 from secure_fl.errors import FederationError
+from secure_fl.federation.key_files import private_folder, write_durably, write_private
 
 __all__ = [
     "CA_DAYS",
@@ -112,7 +114,7 @@ def provision(
         known_entry = entries.get(name, made)
         entries[name] = replace(made, samples=known_entry.samples, revoked=known_entry.revoked)
     roster = Roster(tuple(sorted(entries.values(), key=lambda entry: entry.index)))
-    _write(roster_file, roster.to_json().encode(), mode=0o644)
+    _publish(folder, roster, ca_key, ca)
     return FederationKeys(folder, roster)
 
 
@@ -124,8 +126,8 @@ def control_kit(keys: FederationKeys, folder: Path, *, moment: datetime.datetime
     ca_key, ca = _authority(keys.folder, moment)
     key = _key(folder / "tls.key", ec.SECP256R1())
     certificate = issue_certificate("audit-control", key.public_key(), ca_key, issuer=ca, days=1, moment=moment)
-    _write(folder / "tls.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    _write(folder / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_durably(folder / "tls.crt", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_durably(folder / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
@@ -136,33 +138,26 @@ def revoke(folder: Path, site: str) -> Roster:
         FederationError: there is no roster, or no such site in it.
     """
     roster = Roster.read(folder / "roster.json").revoking(site)
-    _write(folder / "roster.json", roster.to_json().encode(), mode=0o644)
+    ca_key, ca = _authority(folder, datetime.datetime.now(datetime.UTC))
+    _publish(folder, roster, ca_key, ca)
     return roster
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a secret: created 0600 under another name, then moved into place."""
-    _write(path, content, mode=0o600)
-
-
-def _write(path: Path, content: bytes, *, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(temporary, mode)
-    os.replace(temporary, path)
-
-
-def private_folder(folder: Path) -> None:
-    """Make a folder that only this user can enter, or take those rights away from an existing one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.chmod(0o700)
-    except OSError as error:
-        raise FederationError(f"cannot make the key folder {folder}", why=error.strerror or str(error)) from None
+def _publish(folder: Path, roster: Roster, ca_key: _Key, ca: x509.Certificate) -> None:
+    """Write the roster, and into every kit that lies here a signed copy; what is up to date stays as it is."""
+    document = roster.to_json().encode()
+    write_durably(folder / "roster.json", document, mode=0o644)
+    for kit in (folder / "sites" / entry.name for entry in roster.entries):
+        copy, signature = kit / "roster.json", kit / "roster.sig"
+        current = copy.exists() and signature.exists() and copy.read_bytes() == document
+        if not kit.is_dir() or (current and is_signed(document, signature.read_bytes(), ca)):
+            continue
+        if ca_key.public_key() != ca.public_key():
+            raise FederationError(
+                "the roster cannot be signed", why="ca.key is not the key of ca.crt", fix=f"bring ca.key to {folder}"
+            )
+        write_durably(copy, document, mode=0o644)
+        write_durably(signature, sign_roster(document, ca_key), mode=0o644)
 
 
 def _authority(folder: Path, moment: datetime.datetime) -> tuple[_Key, x509.Certificate]:
@@ -179,7 +174,7 @@ def _authority(folder: Path, moment: datetime.datetime) -> tuple[_Key, x509.Cert
     certificate = issue_certificate(
         "Secure FL federation authority", key.public_key(), key, issuer=None, days=CA_DAYS, moment=moment
     )
-    _write(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_durably(certificate_file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return key, certificate
 
 
@@ -191,10 +186,10 @@ def _site(
     private_folder(kit.parent)
     private_folder(kit)
     certificate = _leaf(kit / "tls", ca_key, ca, common_name=name, hosts=(), moment=moment)
-    _write(kit / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_durably(kit / "ca.crt", ca.public_bytes(serialization.Encoding.PEM), mode=0o644)
     node = _key(kit / "node.key", ec.SECP384R1(), form=serialization.PrivateFormat.OpenSSH)
     public = node.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    _write(kit / "node.pub", public + b"\n", mode=0o644)
+    write_durably(kit / "node.pub", public + b"\n", mode=0o644)
     return RosterEntry(
         name=name,
         index=index,
@@ -251,7 +246,7 @@ def _leaf(
     certificate = issue_certificate(
         common_name, key.public_key(), ca_key, issuer=ca, hosts=names, days=LEAF_DAYS, moment=moment
     )
-    _write(file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_durably(file, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
     return certificate
 
 

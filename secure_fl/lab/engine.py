@@ -23,6 +23,7 @@ from defenses.base import Aggregation, DefenseError, Surroundings
 from secure_fl.errors import ConfigError
 from secure_fl.lab.adversary import Adversary, adversary_of
 from secure_fl.lab.data import Federation, load_federation
+from secure_fl.lab.grouping import clipped
 from secure_fl.lab.learner import Learner, TrainingPlan
 from secure_fl.lab.networks import network_named
 from secure_fl.lab.outcome import Outcome, RoundOutcome
@@ -142,8 +143,9 @@ class _Simulation:
         batches = np.zeros((n, self.learner.counters), dtype=np.int64)
         for client in range(n):
             if client not in attackers or self.adversary.trains:
-                updates[client], steps = self._train(number, client)
-                batches[client] = steps
+                updates[client], batches[client] = self._train(number, client)
+            if self.scenario.secagg != "none" and client not in attackers:  # theirs is whatever they send
+                updates[client] = clipped(updates[client], self.scenario.secagg_clip)
         submissions = Submissions(
             updates=updates,
             samples=np.array([len(shard) for shard in self.shards], dtype=np.float64),
@@ -180,6 +182,7 @@ class _Simulation:
                 weights=submissions.weights,
                 batches=submissions.batches[order],
                 reference=submissions.reference,
+                clients=tuple(order.tolist()),
             )
             return step_of(self.coordinator.snapshot(), trial, defense_rng(self.scenario, number)).step
 

@@ -23,6 +23,7 @@ from typing import Any
 from secure_fl.compositions import Step, parse, spell
 from secure_fl.config import Scalar, key_of
 from secure_fl.errors import ConfigError, NotFoundError
+from secure_fl.protection import refuse_group_size
 
 __all__ = ["ENGINE", "Scenario"]
 
@@ -30,7 +31,10 @@ ENGINE = 1
 """Raised whenever the same scenario would give other numbers than before."""
 
 _LABELS = ("name", "teaches", "data_dir")  # change nothing that is measured
+# Settings that came later: where secure aggregation is off they are no part of the manifest, so that digests last.
+_SECAGG = ("secagg", "secagg_group_size", "secagg_clip")
 _CHOICES = {
+    "secagg": ("none", "full", "grouped"),
     "partition": ("iid", "dirichlet", "shards", "quantity"),
     "weighting": ("equal", "samples"),
     "augment": ("none", "flip", "flip-crop", "flip-pad"),
@@ -42,6 +46,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "pixel_mean": (0.0, 1.0), "pixel_std": (0.0, 10.0), "clients": (1, 1000), "byzantine": (0, 999),
     "attackers": (-1, 1000), "rounds": (1, 100_000), "local_epochs": (1, 1000), "batch_size": (1, 65536),
     "lr": (1e-8, 100.0), "momentum": (0.0, 0.9999), "weight_decay": (0.0, 1.0), "grad_clip": (0.0, 1e9),
+    "secagg_group_size": (0, 1000), "secagg_clip": (1e-6, 1e6),
     "evaluate_every": (1, 100_000), "seed": (0, 2**31 - 1),
 }  # fmt: skip
 
@@ -56,6 +61,7 @@ class Scenario:
     attackers: how many clients attack; -1: as many as `byzantine`. Which ones is drawn from the seed.
     attack: what they do, at most one attack on data, one on updates, one on the wire: `backdoor_patch+scaled`.
     defense: the rule, after its pre-aggregators; `fedavg` is none, `lab.museum` has some that are meant to fail.
+    secagg: what the coordinator sees, as in a run (`lab.grouping`); the rule then decides over means of groups.
     weighting: `samples` weights the rows that a rule keeps by their number of images, as FedAvg and Flower do.
     poisoning: whether attackers change their images `once`, or in `each-batch` after augmentation.
     augment: `flip-pad` is a crop out of the image with 4 black px around it, and a flip.
@@ -85,6 +91,9 @@ class Scenario:
     attackers: int = -1
     attack: str = ""
     defense: str = "mean"
+    secagg: str = "none"
+    secagg_group_size: int = 0
+    secagg_clip: float = 5.0
     weighting: str = "equal"
     poisoning: str = "once"
     rounds: int = 10
@@ -119,7 +128,8 @@ class Scenario:
 
     def manifest(self) -> dict[str, Scalar]:
         """Every setting that decides a number, by kebab-case key, and the version of the engine."""
-        return {"engine": ENGINE, **{key: value for key, value in self.to_mapping().items() if key not in _LABEL_KEYS}}
+        hidden = _LABEL_KEYS if self.secagg != "none" else _LABEL_KEYS | _SECAGG_KEYS
+        return {"engine": ENGINE, **{key: value for key, value in self.to_mapping().items() if key not in hidden}}
 
     def digest(self) -> str:
         """SHA-256 (hex) over the manifest as canonical JSON."""
@@ -175,6 +185,7 @@ class Scenario:
 
 
 _LABEL_KEYS = frozenset(key_of(name) for name in _LABELS)
+_SECAGG_KEYS = frozenset(key_of(name) for name in _SECAGG)
 
 
 def _checked(name: str, value: Any, wanted: type[Any]) -> Any:
@@ -203,6 +214,17 @@ def _refuse_contradictions(scenario: Scenario) -> None:
         raise ConfigError(f"`byzantine` is {f} but `clients` is {n}", fix="give more clients than Byzantine ones")
     if attackers >= n:
         raise ConfigError(f"`attackers` is {attackers} but `clients` is {n}", why="nobody would be left to attack")
+    if scenario.secagg == "grouped":
+        refuse_group_size(scenario.secagg_group_size, sites=n)
+    elif scenario.secagg_group_size:
+        raise ConfigError(
+            f"`secagg-group-size` is {scenario.secagg_group_size} but `secagg` is {scenario.secagg}",
+            fix="give -c secagg=grouped",
+        )
+    if scenario.secagg != "none" and scenario.weighting == "samples":
+        raise ConfigError(
+            f"`weighting` is samples but `secagg` is {scenario.secagg}", why="numbers of images are masked, too"
+        )
     if scenario.image_size and scenario.image_size < 8:
         raise ConfigError(f"`image-size` is {scenario.image_size}", fix="give 0, or at least 8 px")
 

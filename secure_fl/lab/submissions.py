@@ -24,6 +24,7 @@ class Submissions:
 
     updates: (n, d); samples: (n,) images that each client claims; weights: (d,) the model that the updates start from;
     batches: (n, b) what each network's batch counters say; reference: (d,) the coordinator's own update, or None.
+    clients: which client each row is of; empty where they are in order.
     """
 
     updates: Matrix
@@ -31,6 +32,7 @@ class Submissions:
     weights: Vector
     batches: npt.NDArray[np.int64]
     reference: Vector | None
+    clients: tuple[int, ...] = ()
 
 
 class Coordinator(Protocol):

@@ -55,13 +55,20 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "reply-rejected": ("round", "site", "reason"),
     "reply-missing": ("round", "site", "reason"),
     "reply-late": ("round", "site"),
+    "groups-formed": ("groups", "transcript_sha256"),
+    "group-rejected": ("round", "group", "sites", "reason"),
+    "group-missing": ("round", "group", "sites", "reason"),
+    "round-rolled-back": ("round", "reason"),
     "round-finished": ("round", "loss", "accuracy"),
+    "secagg-slot": ("round", "attempt", "group", "outcome"),
     "site-evaluated": ("round", "site"),
     "audit-started": ("bytes",),
     "audit-finished": ("verdict", "reason", "bundle", "statement_sha256"),
     "run-finished": ("status",),
     # In a site's privacy ledger, not in a run's record.
     "privacy-spent": ("mechanism", "noise_multiplier", "sample_rate", "steps", "unit", "adjacency", "data", "run"),
+    # In a site's log of the sums that it has helped to open.
+    "sum-opened": ("run", "round", "group", "model_sha256", "survivors"),
     "record-repaired": ("file", "bytes", "sha256"),
 }
 

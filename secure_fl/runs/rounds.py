@@ -70,6 +70,13 @@ class _Fold:
                 outcome = event.kind.removeprefix("reply-")
                 excluded = Exclusion(**_known_values(Exclusion, event), outcome=outcome)
                 self._round(event).setdefault("excluded", []).append(excluded)
+            case "group-rejected" | "group-missing":
+                detail = ": ".join(filter(None, (", ".join(event["sites"]), str(event.get("detail", "")))))
+                group, outcome = f"group {event['group']}", event.kind.removeprefix("group-")
+                excluded = Exclusion(event["round"], group, outcome, str(event["reason"]), detail)
+                self._round(event).setdefault("excluded", []).append(excluded)
+            case "round-rolled-back":
+                self._round(event)["rolled_back"] = str(event["reason"])
             case "round-finished":
                 self._round(event).update(_known_values(RoundRow, event), finished=event.time)
         if self.status is RunStatus.RUNNING or event.kind == "run-finished":

@@ -64,6 +64,7 @@ class RoundRow:
 
     Of the `accepted`, the rule let the `kept` in (None in records older than robust rules) and found numbers that are
     not finite in the `masked`; `weights`: by site, None where the rule works coordinate by coordinate.
+    `rolled_back`: why the step was undone, so that the figures are those of the model before; None where it was not.
     """
 
     round: int
@@ -84,6 +85,7 @@ class RoundRow:
     kept: tuple[str, ...] | None = None
     masked: tuple[str, ...] = ()
     weights: dict[str, float] | None = None
+    rolled_back: str | None = None
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
     sites: tuple[SiteRow, ...] = ()

@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Array, ConfigRecord, MetricRecord
 from PIL import Image
 
-from audit.detect.schema import Schema
+from audit.detect.schema import Masked, MessageRule, Schema
 from audit.examine import Evidence, examine_wire
 from audit.findings import Finding, Verdict
 from tests.audit.decode.federation import Site, message
@@ -82,3 +82,55 @@ def test_what_is_said_without_pictures_has_none(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.push(message())
     assert found(site, tmp_path) == []
+
+
+MASKED = Schema(
+    messages=(MessageRule("train", {"update/u": Masked("u4", (2_000,))}, "to-coordinator"),),
+    request_headers={},
+    response_headers={},
+    objects=(),
+)
+
+
+def masking(site: Site, folder: Path) -> list[tuple[str, str]]:
+    """What is found of masks, with the round."""
+    spool = folder / "spool"
+    spool.mkdir()
+    seen = examine_wire(Evidence((), site.secrets, PORT, {}, MASKED, ()), packets(site.frames()), spool=spool)
+    assert not [each for each in seen.blind_spots if each.rule.startswith("masking/")]
+    return [(each.rule, each.place.round) for each in seen.findings if each.rule.startswith("masking/")]
+
+
+def say(site: Site, round_: str, words: np.ndarray) -> None:
+    reply = message(group=round_)
+    reply.content["update"]["u"] = Array(words)
+    site.push(reply)
+
+
+def test_masked_arrays_are_judged_by_site_and_over_the_rounds(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    update = [rng.integers(0, 1_000, 2_000, np.uint32) for _ in range(4)]
+    mask = [rng.integers(0, 2**32, 2_000, np.uint32) for _ in range(2)]
+    site = Site(tmp_path)
+    say(site, "1", update[0] + mask[0])
+    say(site, "2", update[1] + mask[1])
+    say(site, "3", update[2])
+    say(site, "4", update[3] + mask[0])
+    assert masking(site, tmp_path) == [("masking/unmasked", "3"), ("masking/reused", "4")]
+
+
+def test_new_masks_over_the_wire_are_no_finding(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    site = Site(tmp_path)
+    for round_ in "123":
+        say(site, round_, rng.integers(0, 2**32, 2_000, np.uint32))
+    assert masking(site, tmp_path) == []
+
+
+def test_too_few_masked_words_to_judge_are_a_blind_spot(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    say(site, "1", np.zeros(100, np.uint32))
+    (tmp_path / "spool").mkdir()
+    evidence = Evidence((), site.secrets, PORT, {}, MASKED, ())
+    seen = examine_wire(evidence, packets(site.frames()), spool=tmp_path / "spool")
+    assert "masking/not-judged" in {each.rule for each in seen.blind_spots}

@@ -6,6 +6,7 @@ import pytest
 from cryptography import x509
 
 from secure_fl.app.identity import Roster
+from secure_fl.app.signed_roster import read_signed_roster
 from secure_fl.errors import FederationError
 from secure_fl.federation.pki import CA_DAYS, LEAF_DAYS, RENEW_DAYS, provision, revoke, write_private
 
@@ -143,3 +144,21 @@ def test_a_revoked_site_is_not_admitted_again_by_provisioning(folder):
 def test_revoking_needs_a_roster(folder):
     with pytest.raises(FederationError, match=r"roster\.json"):
         revoke(folder, "site-0")
+
+
+def test_every_kit_holds_the_roster_signed_by_the_authority(folder):
+    keys = provision(folder, sites=2, hosts=[], now=NOW)
+    assert [read_signed_roster(keys.kit(name) / "roster.json") for name in ("site-0", "site-1")] == [keys.roster] * 2
+    provision(folder, sites=3, hosts=[], now=NOW)
+    assert len(read_signed_roster(keys.kit("site-0") / "roster.json").entries) == 3
+    revoke(folder, "site-2")
+    revoked = read_signed_roster(keys.kit("site-1") / "roster.json").by_name("site-2")
+    assert revoked is not None and revoked.revoked
+
+
+def test_a_roster_is_not_signed_with_a_key_that_is_not_the_authoritys(folder):
+    provision(folder, sites=1, hosts=[], now=NOW)
+    (folder / "ca.key").unlink()  # kept off-line, as it should be
+    provision(folder, sites=1, hosts=[], now=NOW)
+    with pytest.raises(FederationError, match="cannot be signed"):
+        provision(folder, sites=2, hosts=[], now=NOW)

@@ -80,12 +80,14 @@ def _protections(
         )
     else:
         clip, noise, name = _EXAMPLE, _EXAMPLE, "DP-SGD, which this run does not use"
-    others = order[1:][: max(1, config.sites - 1) * config.batch_size]
+    members = config.secagg_group_size if config.secagg == "grouped" else config.sites
+    others = order[1:][: max(1, members - 1) * config.batch_size]
+    used = "" if config.secagg == "none" else ", as in this run"
     inputs = torch.cat([scaling.inputs(_thinned(images.images[each])) for each in others])
     rest = gradients(network, inputs, torch.from_numpy(images.labels[others]))
     return {
         f"{name} (C = {clip:g}, σ = {noise:.3g})": clipped_and_noised(clip, noise, seed=noise_seed),
-        f"secure aggregation: the sum with {len(others)} pictures of other sites": summed_with([rest]),
+        f"secure aggregation: the sum with {len(others)} pictures of other sites{used}": summed_with([rest]),
     }
 
 

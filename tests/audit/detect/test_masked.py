@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from audit.detect.masked import _chi_square_tail, check_masked, uniformity
+from audit.detect.masked import MaskedOverTime, _chi_square_tail, check_masked, uniformity
 from audit.findings import Place
 
 
@@ -72,3 +72,44 @@ def test_the_tail_of_a_huge_statistic_is_zero() -> None:
 def test_what_cannot_be_judged_is_refused(array: np.ndarray, bits: int) -> None:
     with pytest.raises(ValueError, match=r"."):
         uniformity(array, ring_bits=bits)
+
+
+def encoded(seed: int, bits: int, size: int = 20_000) -> np.ndarray:
+    """An update as a site encodes it for a sum of ten: within a tenth of the ring, negative ones wrapped."""
+    levels = np.random.default_rng(seed).standard_normal(size) * 2 ** (bits - 1) / 50
+    return np.rint(levels).astype(np.int64).astype(f"u{bits // 8}")
+
+
+def mask(seed: int, bits: int, size: int = 20_000) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2**bits, size, dtype=np.int64).astype(f"u{bits // 8}")
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_new_masks_in_each_round_pass(bits: int) -> None:
+    seen = MaskedOverTime()
+    for round_ in range(8):
+        assert seen.add(encoded(round_, bits) + mask(100 + round_, bits), Place(round=str(round_))) == []
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_a_mask_that_is_used_again_two_rounds_later_is_found_with_both_rounds(bits: int) -> None:
+    seen = MaskedOverTime()
+    assert seen.add(encoded(1, bits) + mask(7, bits), Place(site="clinic-1", round="1")) == []
+    assert seen.add(encoded(2, bits) + mask(8, bits), Place(site="clinic-1", round="2")) == []
+    (finding,) = seen.add(encoded(3, bits) + mask(7, bits), Place(site="clinic-1", round="3"))
+    assert (finding.rule, finding.place.site, finding.place.round) == ("masking/reused", "clinic-1", "3")
+    assert "round 1" in finding.message
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_a_forgotten_mask_is_found_and_not_called_reused(bits: int) -> None:
+    seen = MaskedOverTime()
+    for round_ in ("1", "2"):
+        (finding,) = seen.add(encoded(int(round_), bits), Place(round=round_))
+        assert (finding.rule, finding.place.round) == ("masking/unmasked", round_)
+
+
+def test_masks_of_a_generator_that_can_be_guessed_pass_too() -> None:
+    """What the test does not prove: these are Flower's masks, whose seed has 28 bits."""
+    words = np.random.RandomState(0x7F7F7F7F).randint(0, 2**32 - 1, 20_000, dtype=np.int64).astype(np.uint32)
+    assert MaskedOverTime().add(encoded(1, 32) + words, Place()) == []

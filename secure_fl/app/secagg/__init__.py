@@ -1,0 +1,3 @@
+"""Secure aggregation in real runs: Flower's messages around the protocol of `secure_fl.secagg`."""
+
+__all__: list[str] = []
