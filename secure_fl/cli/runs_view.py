@@ -123,6 +123,8 @@ def _headline(page: Page) -> Any:
     )
     if config.defense != FEDAVG:
         text.append(f"\nrule {printable(str(summary.start.get('rule', config.defense)))}")
+    if summary.start.get("protection"):
+        text.append(f"\nseen of the sites: {printable(str(summary.start['protection']))}")
     if config.attack:
         text.append(f"\n{simulation_words(summary.start.get('simulation'))}", "bold red")
     if summary.last:
