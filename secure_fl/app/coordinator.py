@@ -27,12 +27,13 @@ from secure_fl.app.casting import card_mark, simulation
 from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector
 from secure_fl.app.courier import Courier
+from secure_fl.app.distributed_privacy import stepper_of
 from secure_fl.app.gate import ValidationGate
 from secure_fl.app.gathering import Gathered, Gathering, InTheClear
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
 from secure_fl.app.messages import Order
-from secure_fl.app.secagg.gathering import Protected
+from secure_fl.app.secagg.gathering import Journal, Protected
 from secure_fl.app.strategy import Aggregator
 from secure_fl.data import describe_data
 from secure_fl.errors import BudgetError, QuorumError, SecureFLError
@@ -118,16 +119,18 @@ class _Run:
     def _gathering(self, grid: Grid) -> Gathering:
         """How this run's updates reach us."""
         if self.config.secagg != "none":
+            journal = Journal(self.record)
             return Protected(
-                Courier(grid, self.membership, self.record),
+                Courier(grid, self.membership, journal),
                 self.roster,
                 self.bench,
                 self.config,
                 self.aggregator,
-                events=self.record,
+                journal=journal,
                 lives=lambda: self.record.summary().attempts,
                 run=self.record.id,
                 folder=self.record.folder,
+                stepper=stepper_of(self.config, self.record, self.roster, parameters=self.bench.vector_spec.size),
             )
         privacy = ClientPrivacy.of(self.config, self.record, self.roster) if self.config.dp_of_sites else None
         collector = Collector(grid, self.membership, self.record)

@@ -41,7 +41,6 @@ __all__ = [
     "Introduction",
     "Order",
     "Update",
-    "config_record",
     "evaluation_reply",
     "introduction_reply",
     "order_content",
@@ -120,7 +119,7 @@ class Update:
 
 def query_message(node_id: int, *, run: str, nonce: str, config: RunConfig) -> Message:
     """Ask a node who it is; it answers with a signature over the nonce."""
-    content = RecordDict({_ORDER: ConfigRecord({"run": run, "nonce": nonce}), _CONFIG: config_record(config)})
+    content = RecordDict({_ORDER: ConfigRecord({"run": run, "nonce": nonce}), _CONFIG: _config_record(config)})
     return Message(content, dst_node_id=node_id, message_type=MessageType.QUERY, group_id="join")
 
 
@@ -135,7 +134,7 @@ def order_content(order: Order) -> RecordDict:
         {
             _MODEL: order.model_record,
             _ORDER: ConfigRecord({"run": order.run, "round": order.round, "spec": order.spec_digest}),
-            _CONFIG: config_record(order.config),
+            _CONFIG: _config_record(order.config),
         }
     )
 
@@ -310,8 +309,7 @@ def payload_bytes(message: Message) -> int:
     )
 
 
-def config_record(config: RunConfig) -> ConfigRecord:
-    """A run's settings as they travel."""
+def _config_record(config: RunConfig) -> ConfigRecord:
     return ConfigRecord(dict(config.to_mapping()))
 
 

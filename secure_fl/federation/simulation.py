@@ -21,8 +21,8 @@ from secure_fl.app.server_app import app as server_app
 from secure_fl.app.site_privacy import LEDGERS_VARIABLE, ledger_file
 from secure_fl.data import site_sizes
 from secure_fl.errors import ConfigError
-from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.federation.kits import secagg_node_config
+from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.federation.pki import provision
 from secure_fl.federation.quiet import quiet_flower
 from secure_fl.runs import RunRecord

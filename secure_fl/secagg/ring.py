@@ -37,7 +37,7 @@ Vector = npt.NDArray[np.float32]
 Words = npt.NDArray[np.unsignedinteger[Any]]
 """Ring elements: (d,), uint16 or uint32."""
 
-CHUNK: Final = 1 << 16
+CHUNK: Final = 1 << 17
 """Coordinates that are encoded at a time, so that they stay in the cache."""
 _UNIT: Final = 2.0**16  # random integers are in units of 2^-16 steps
 _WHOLE_STEPS: Final = 1.5 * 2.0**68  # float64's spacing here is 2^16 units: one step

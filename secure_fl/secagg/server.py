@@ -77,9 +77,9 @@ class SecureSum:
 class Server:
     """The coordinator for one slot: for each trip, take each site's message, then close the trip.
 
-    `take_…` judges one message and raises the refusal that names its sender; that site is out of this trip and of those
-    that follow, the others are not. `close_…` ends the trip; it raises TooFewSites when the quorum is lost, and the
-    slot is over. roster: index to Ed25519 public key. threads: for removing masks.
+    `take_…` judges one message; a refusal names its sender and changes nothing else. `close_…` ends the trip: whoever
+    has not been taken is out of those that follow, and TooFewSites ends the slot when the quorum is lost. roster:
+    index to Ed25519 public key. threads: for removing masks.
     """
 
     def __init__(self, terms: Terms, roster: Mapping[int, bytes], *, threads: int = 1) -> None:

@@ -36,6 +36,8 @@ def split(secret: bytes, threshold: int, holders: Iterable[int], *, random: Call
     if len(secret) != SECRET or threshold < 1:
         raise ValueError(f"a secret has {SECRET} bytes, and at least one share opens it")
     drawn = random(_DRAWN * (threshold - 1))
+    if len(drawn) != _DRAWN * (threshold - 1):
+        raise ValueError("the source of randomness gave fewer bytes than asked for: fewer shares would do")
     coefficients = [int.from_bytes(drawn[at : at + _DRAWN], "big") % PRIME for at in range(0, len(drawn), _DRAWN)]
     descending = [*reversed(coefficients), int.from_bytes(secret, "big")]
     shares = {}

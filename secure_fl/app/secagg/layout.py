@@ -19,9 +19,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from secure_fl.app.distributed_privacy import codec_of
 from secure_fl.config import RunConfig
+from secure_fl.protection import threshold_of
 from secure_fl.secagg.counters import Counters
 from secure_fl.secagg.ring import FixedPoint, Ring, Vector, Words
+from secure_fl.secagg.rotation import RotatedFixedPoint, Rotation
 
 __all__ = ["Codec", "Layout", "Tally", "averages", "digest_of", "largest_weight"]
 
@@ -94,17 +97,23 @@ class Layout:
     counters: Counters
 
     @classmethod
-    def of(cls, config: RunConfig, *, size: int, members: int, max_weight: int) -> Layout:
-        """The layout that the settings call for.
+    def of(cls, config: RunConfig, *, size: int, members: int, max_weight: int, model_sha256: str) -> Layout:
+        """The layout that the settings call for; the model's digest seeds the rotation that goes with 16 bits.
 
         Raises:
             BudgetTooSmall: so many members do not fit the ring.
+            ConfigError: the noise of distributed differential privacy does not.
         """
         ring = Ring(int(config.secagg_bits))
         names: tuple[str, ...] = ("weight",)
         if not config.dp_distributed:
             names = ("weight", "clipped") if config.dp_at_sites else ("weight", "clipped", *_MEASURED)
-        codec = FixedPoint(ring, members, config.secagg_clip, max_weight)
+        numbers = ring, members, config.secagg_clip, max_weight
+        codec: Codec | None = codec_of(config, members=members, quorum=threshold_of(members), parameters=size)
+        if codec is None and ring.bits == 32:
+            codec = FixedPoint(*numbers)
+        elif codec is None:  # too few steps for updates as they are
+            codec = RotatedFixedPoint(*numbers, Rotation(size, bytes.fromhex(model_sha256)))
         return cls(size, codec, Counters(names, members, ring))
 
     @property

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Context, Message
 
+from secure_fl.app.distributed_privacy import encoding_seed
 from secure_fl.app.identity import Roster, SiteSigner
 from secure_fl.app.messages import Order
 from secure_fl.app.secagg.groups import GroupMember
@@ -65,6 +66,7 @@ __all__ = [
     "refuse_unprotected",
     "rejoin",
     "reveal",
+    "rounding_seed",
     "share",
     "site_of",
 ]
@@ -96,22 +98,37 @@ class Trained:
 Train = Callable[[Order], Trained]
 
 
+@dataclass(frozen=True, repr=False)
+class _Ready:
+    """What goes out in every attempt at a round: encoded, not masked. epsilon: what it has cost, under DP-SGD."""
+
+    moment: Sum
+    settings_sha256: str
+    words: Words
+    epsilon: float | None
+
+
 class SecureSite:
     """One site, one slot at a time; `released` outlives slots, and `client` holds what must not."""
 
     def __init__(self, index: int, signer: SiteSigner, roster: Roster, *, fewest: int, released: Released) -> None:
-        self.index, self.released = index, released
-        self._signer, self._roster, self._fewest = signer, roster, fewest
+        self.index, self.released, self.sign = index, released, signer.sign
+        self._roster, self._fewest = roster, fewest
         self._groups = GroupMember(index, signer.sign)
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
-        self._trained: tuple[Sum, Trained] | None = None
+        self._ready: _Ready | None = None
+
+    @property
+    def declared_samples(self) -> int:
+        """Our count of images as the roster declares it to everybody; 0 where it does not."""
+        return next((each.samples or 0 for each in self._roster.entries if each.index == self.index), 0)
 
     @property
     def holds_secrets(self) -> bool:
         """Whether there are keys, shares or an update to lose."""
-        return self._trained is not None or (self._client is not None and self._client.holds_secrets)
+        return self._ready is not None or (self._client is not None and self._client.holds_secrets)
 
     def rejoin(self, roster: Roster) -> None:
         """Begin anew, with the roster as it is now."""
@@ -121,7 +138,7 @@ class SecureSite:
     def forget(self) -> None:
         """Drop every secret, and the update that was kept for another attempt."""
         self._end_slot()
-        self._trained = None
+        self._ready = None
 
     def commit(self, message: Message) -> Commitment:
         """Take part in the draw of a run's groups; raises TooFewMembers, and as `GroupMember.commit`."""
@@ -134,12 +151,11 @@ class SecureSite:
     def advertise(self, slot: Slot) -> Advert:
         """Fresh keys for this slot; what was left of another is dropped. Raises as `Client.advertise`."""
         self._end_slot()
-        if self._trained is not None and (self._trained[0].run, self._trained[0].round) != (slot.run, slot.round):
-            self._trained = None
-        roster = {each.index: bytes.fromhex(each.identity_key) for each in self._roster.entries if not each.revoked}
+        if self._ready is not None and (self._ready.moment.run, self._ready.moment.round) != (slot.run, slot.round):
+            self._ready = None
         policy = Policy(fewest=self._fewest)
         # A client of its own for each slot: what must be remembered beyond one is in `released`, on disk.
-        self._client = Client(self.index, self._signer.sign, roster, policy, random=os.urandom)
+        self._client = Client(self.index, self.sign, self._keys(), policy, random=os.urandom)
         return self._client.advertise(slot)
 
     def share(self, order: ShareOrder) -> Sealed:
@@ -161,14 +177,22 @@ class SecureSite:
             if config.secagg == "full" and terms.members != expected:
                 others = sorted(set(terms.members) ^ set(expected))
                 raise NotOnRoster("the members are not the sites that our roster names for this run", sites=others)
+            # The run's promise counts its colluders in; the core's own policy knows of none.
+            Policy(fewest=self._fewest, colluders=config.secagg_colluders).check(terms, self.index, self._keys())
             if config.secagg == "grouped":
                 self._groups.check(terms, order.groups, config, self._roster)
             sealed = self._part().share(terms, order.adverts)
             self._shared = order
             return sealed
 
-    def mask(self, order: MaskedOrder, train: Train) -> Words:
+    def mask(self, order: MaskedOrder, train: Train) -> tuple[Words, float | None]:
         """Train from the promised model and mask what comes of it; a second attempt at a round trains only once.
+
+        It sends the very same words under other masks: noise that was drawn anew would be a second release of the
+        same update, which no ledger has counted. Under other settings it trains again, and pays again.
+
+        Returns:
+            The masked words, and what the run has cost in privacy (ε) under DP-SGD.
 
         Raises:
             SlotMismatch, OtherTerms: another round, model or settings than the terms name.
@@ -181,12 +205,14 @@ class SecureSite:
                 raise SlotMismatch(f"an order for round {order.order.round} of run {order.order.run}")
             if order.order.model_sha256 != terms.model_sha256 or order.order.config != shared.config:
                 raise OtherTerms("the model or the settings are not those that the terms name")
-            moment = Sum.of(terms, ())
-            if self._trained is None or self._trained[0] != moment:
-                self._trained = moment, train(order.order)
-            words = self._encoded(self._trained[1], shared)
+            moment, settings = Sum.of(terms, ()), terms.settings_sha256
+            if self._ready is None or (self._ready.moment, self._ready.settings_sha256) != (moment, settings):
+                trained = train(order.order)
+                spent = trained.tally.metrics.get("dp-epsilon")
+                self._ready = _Ready(moment, settings, self._encoded(trained, shared), spent)
+            ready, words = self._ready, self._ready.words.copy()
             self._part().mask(order.inbox, words)
-            return words
+            return words, ready.epsilon
 
     def agree(self, slot: Slot, survivors: list[int]) -> Agreement:
         """Sign whose sum it is. Raises SlotReused, and as `Client.agree`."""
@@ -208,15 +234,23 @@ class SecureSite:
             self.forget()
             return opening
 
+    def _keys(self) -> dict[int, bytes]:
+        """Identity keys of those who may take part, by index."""
+        return {each.index: bytes.fromhex(each.identity_key) for each in self._roster.entries if not each.revoked}
+
     def _encoded(self, trained: Trained, shared: ShareOrder) -> Words:
         terms, config = shared.terms, shared.config
-        layout = Layout.of(config, size=len(trained.update), members=len(terms.members), max_weight=terms.max_weight)
+        layout = Layout.of(
+            config,
+            size=len(trained.update),
+            members=len(terms.members),
+            max_weight=terms.max_weight,
+            model_sha256=terms.model_sha256,
+        )
         if layout.words != terms.words:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
-        # Rounding hides nothing that the masks do not; from the seed, it lets a simulation be repeated to the bit.
-        name = f"secure-fl/rounding/1|{config.seed}|{terms.slot.round}|{self.index}"
-        rounding = os.urandom(32) if config.dp_distributed else hashlib.sha256(name.encode()).digest()
+        rounding = rounding_seed(config, round=terms.slot.round, site=self.index)
         words = layout.encode(trained.update, weight, trained.tally, rounding=rounding)
         words[: layout.size] *= words.dtype.type(trained.times)
         return words
@@ -225,8 +259,7 @@ class SecureSite:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
         if shared.config.dp_distributed:
             return 1
-        entry = next(each for each in self._roster.entries if each.index == self.index)
-        weight = entry.samples if entry.samples is not None else images
+        weight = self.declared_samples or images
         declared = shared.declared[shared.terms.members.index(self.index)]
         if declared not in (0, weight):
             raise OutOfRange(f"a weight of {declared} is declared for us", why=f"ours is {weight}")
@@ -257,6 +290,17 @@ class SecureSite:
         except BaseException:
             self._end_slot()
             raise
+
+
+def rounding_seed(config: RunConfig, *, round: int, site: int) -> bytes:
+    """What a site rounds by, 32 bytes.
+
+    Rounding hides nothing that the masks do not, so it may come from the run's seed, and a simulation can be repeated
+    to the bit; in distributed differential privacy it is part of the noise.
+    """
+    if config.dp_distributed:
+        return encoding_seed(config, round=round, site=site)
+    return hashlib.sha256(f"secure-fl/rounding/1|{config.seed}|{round}|{site}".encode()).digest()
 
 
 def site_of(context: Context) -> SecureSite:
@@ -315,9 +359,8 @@ def refuse_unprotected(node_config: Mapping[str, Any], config: RunConfig) -> Non
 
 
 def announced_samples(context: Context) -> int:
-    """The count of images that we tell when we join: what the signed roster declares anyway, or 0 for none."""
-    site = site_of(context)
-    return next((each.samples or 0 for each in site._roster.entries if each.index == site.index), 0)
+    """The count of images that we tell when we join: what the roster declares anyway, or 0 for none."""
+    return site_of(context).declared_samples
 
 
 def commit(message: Message, context: Context) -> Message:
@@ -342,7 +385,8 @@ def share(message: Message, context: Context) -> Message:
 
 def mask(message: Message, context: Context, train: Train) -> Message:
     """Handler of `train.secagg_masked`; `train` makes an update of the received model."""
-    return masked_answer(message, site_of(context).mask(read_masked_order(message), train))
+    words, epsilon = site_of(context).mask(read_masked_order(message), train)
+    return masked_answer(message, words, epsilon=epsilon)
 
 
 def agree(message: Message, context: Context) -> Message:

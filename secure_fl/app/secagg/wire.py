@@ -9,11 +9,13 @@
 
 The advert for the next round rides on the opening of this one, so that a round in its stride makes four trips. Each
 message of the protocol travels as the bytes that `secure_fl.secagg.messages` defines; here they only get names. Tables
-by site are records whose keys are roster indexes. What arrives is untrusted at either end: readers raise `Malformed`.
+by site have a key a row, `adverts.3` for the site of roster index 3. All of it is in one record, since each record
+costs Flower requests of its own. What arrives is untrusted at either end: readers raise `Malformed`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +24,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, ConfigRecordValues, Message, RecordDict
 
 from defenses.guard import Refusal
-from secure_fl.app.messages import Order, config_record, order_content, read_order, record_of
+from secure_fl.app.messages import Order, order_content, read_order, record_of
 from secure_fl.app.untrusted import decoded
 from secure_fl.config import RunConfig
 from secure_fl.secagg.errors import Malformed, WrongVector
@@ -47,6 +49,7 @@ __all__ = [
     "content_of_slot",
     "masked_answer",
     "read_bytes",
+    "read_epsilon",
     "read_masked_order",
     "read_open_order",
     "read_share_order",
@@ -58,8 +61,8 @@ __all__ = [
 ADVERTISE, SHARE, MASKED = "query.secagg_advertise", "query.secagg_share", "train.secagg_masked"
 AGREE, OPEN, FORGET = "query.secagg_agree", "query.secagg_open", "query.secagg_forget"
 
-_SECAGG, _ADVERTS, _INBOX, _AGREEMENTS, _CONFIG = "secagg", "adverts", "inbox", "agreements", "config"
-_MASKED = "masked"
+_SECAGG, _MASKED = "secagg", "masked"
+_ADVERTS, _INBOX, _AGREEMENTS, _CONFIG = "adverts", "inbox", "agreements", "config"
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,15 @@ def content_of_share(order: ShareOrder) -> RecordDict:
     fields: dict[str, ConfigRecordValues] = {"terms": order.terms.to_bytes(), "declared": list(order.declared)}
     if order.groups:
         fields["groups"] = order.groups
-    adverts = {index: each.to_bytes() for index, each in order.adverts.items()}
-    return RecordDict({_SECAGG: ConfigRecord(fields), _ADVERTS: _table(adverts), _CONFIG: config_record(order.config)})
+    fields |= _table(_ADVERTS, order.adverts)
+    fields |= {f"{_CONFIG}.{key}": value for key, value in order.config.to_mapping().items()}
+    return RecordDict({_SECAGG: ConfigRecord(fields)})
 
 
 def content_of_masked(order: MaskedOrder) -> RecordDict:
     """Of an order to train, and to mask what comes of it."""
     content = order_content(order.order)
-    content[_SECAGG] = ConfigRecord({"slot": order.slot.to_bytes()})
-    content[_INBOX] = _table({index: each.to_bytes() for index, each in order.inbox.items()})
+    content[_SECAGG] = ConfigRecord({"slot": order.slot.to_bytes(), **_table(_INBOX, order.inbox)})
     return content
 
 
@@ -125,8 +128,7 @@ def content_of_open(order: OpenOrder) -> RecordDict:
     fields: dict[str, ConfigRecordValues] = {"slot": order.slot.to_bytes()}
     if order.following is not None:
         fields["following"] = order.following.to_bytes()
-    agreements = {index: each.to_bytes() for index, each in order.agreements.items()}
-    return RecordDict({_SECAGG: ConfigRecord(fields), _AGREEMENTS: _table(agreements)})
+    return RecordDict({_SECAGG: ConfigRecord(fields | _table(_AGREEMENTS, order.agreements))})
 
 
 def answer(message: Message, **fields: bytes) -> Message:
@@ -135,9 +137,13 @@ def answer(message: Message, **fields: bytes) -> Message:
     return Message(RecordDict({_SECAGG: ConfigRecord(said)}), reply_to=message)
 
 
-def masked_answer(message: Message, words: Words) -> Message:
-    """A site's masked vector; nothing else goes with it, and what it measured is in it."""
-    return Message(RecordDict({_MASKED: ArrayRecord({"y": Array(words)})}), reply_to=message)
+def masked_answer(message: Message, words: Words, *, epsilon: float | None) -> Message:
+    """A site's masked vector; what it measured is in it. In the clear goes only what the round has cost in privacy (ε),
+    where it trains under DP-SGD: that depends on the settings and on attempts, and on no image."""
+    content = RecordDict({_MASKED: ArrayRecord({"y": Array(words)})})
+    if epsilon is not None:
+        content[_SECAGG] = ConfigRecord({"epsilon": epsilon})
+    return Message(content, reply_to=message)
 
 
 def read_slot(message: Message) -> Slot:
@@ -153,11 +159,10 @@ def read_survivors(message: Message) -> list[int]:
 def read_share_order(message: Message) -> ShareOrder:
     """Raises Malformed, InvalidTerms, DuplicateIndex; ConfigError for settings that this version refuses."""
     adverts = {index: Advert.from_bytes(each) for index, each in _rows(message, _ADVERTS).items()}
-    settings = record_of(message, _CONFIG, ConfigRecord)
     return ShareOrder(
         terms=Terms.from_bytes(read_bytes(message, "terms")),
         adverts=adverts,
-        config=RunConfig.from_mapping(dict(settings)),
+        config=RunConfig.from_mapping(_under(message, _CONFIG)),
         declared=tuple(_whole_numbers(message, "declared")),
         groups=read_bytes(message, "groups", default=b""),
     )
@@ -184,6 +189,12 @@ def read_bytes(message: Message, name: str, *, default: bytes | None = None) -> 
     return value
 
 
+def read_epsilon(message: Message) -> float | None:
+    """What a site says that the run has cost it; None without differential privacy, or where it is no number."""
+    value = record_of(message, _SECAGG, ConfigRecord).get("epsilon")
+    return value if isinstance(value, float) and math.isfinite(value) else None
+
+
 def read_words(message: Message, *, words: int, dtype: np.dtype[Any]) -> Words:
     """A masked vector, of exactly this length and type; raises Malformed, WrongVector."""
     arrays = record_of(message, _MASKED, ArrayRecord)
@@ -197,18 +208,24 @@ def read_words(message: Message, *, words: int, dtype: np.dtype[Any]) -> Words:
     return read
 
 
-def _table(rows: Mapping[int, bytes]) -> ConfigRecord:
-    return ConfigRecord({str(index): value for index, value in sorted(rows.items())})
+def _table(name: str, rows: Mapping[int, Advert | SealedForMe | Agreement]) -> dict[str, ConfigRecordValues]:
+    return {f"{name}.{index}": each.to_bytes() for index, each in sorted(rows.items())}
 
 
 def _rows(message: Message, name: str) -> dict[int, bytes]:
     """A table by roster index; indexes are written in one way only."""
     rows = {}
-    for key, value in record_of(message, name, ConfigRecord).items():
+    for key, value in _under(message, name).items():
         if not key.isdecimal() or str(int(key)) != key or not isinstance(value, bytes):
             raise Malformed(f"the table `{name}` has the row {key[:20]!r}")
         rows[int(key)] = value
     return rows
+
+
+def _under(message: Message, name: str) -> dict[str, Any]:
+    """The fields whose names begin with `name` and a dot, without it."""
+    record, prefix = record_of(message, _SECAGG, ConfigRecord), f"{name}."
+    return {key.removeprefix(prefix): value for key, value in record.items() if key.startswith(prefix)}
 
 
 def _whole_numbers(message: Message, name: str) -> list[int]:
