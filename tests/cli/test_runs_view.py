@@ -154,3 +154,12 @@ def test_rounds_that_were_undone_say_so_and_a_protected_run_says_what_was_seen()
     (undone,) = (line for line in lines if "accuracy fell" in line)
     assert undone.split()[0] == "1"
     assert not any("undone" in line for line in shown(detail(page(RunSummary(rounds=rounds[1:])), 120), 120))
+
+
+def test_who_failed_in_a_sum_and_a_round_without_one_are_shown() -> None:
+    groups = [{"dropped": ["site-4"], "liars": {"site-2": "false shares"}}, {"dropped": [], "liars": {}}]
+    lost = RoundRow(1, finished="x", secagg={"groups": groups})
+    void = RoundRow(2, finished="x", secagg={"groups": [], "void": "too few openings"})
+    lines = shown(detail(page(RunSummary(rounds=(lost, void))), 160), 160)
+    assert any("site-4, site-2 (false shares)" in line for line in lines)
+    assert any("too few openings" in line for line in lines)
