@@ -13,7 +13,8 @@ import numpy as np
 
 from audit.controls.plan import Saying
 from audit.decode.conversation import TO_COORDINATOR, TO_SITE
-from audit.detect.schema import Blob, Blobs, Masked, MessageRule, Number, Numbers, Rule, Text
+from audit.detect.rules import Blob, Blobs, Masked, Number, Numbers, Rule, Text
+from audit.detect.schema import MessageRule
 from secure_fl.app.secagg import wire
 from secure_fl.app.secagg.layout import Layout
 from secure_fl.config import RunConfig

@@ -10,7 +10,8 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from audit.controls.plan import control_plan, masking_controls
 from audit.detect.masked import MaskedOverTime
-from audit.detect.schema import Masked, Schema
+from audit.detect.rules import Masked
+from audit.detect.schema import Schema
 from audit.findings import Place
 from secure_fl.app.messages import Order
 from secure_fl.app.secagg import wire
