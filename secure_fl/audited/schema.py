@@ -101,7 +101,7 @@ def _replies(config: RunConfig, extent: Extent) -> list[MessageRule]:
     samples = Number(0 if config.secagg != "none" else 1, config.sample_cap, whole=True)
     signature = Blob(0, 64)
     classes = Numbers(extent.classes, -1, 1)
-    measured = _UNDER_DP if config.dp_at_sites else {**_MEASURED, "metrics/per-class-accuracy": classes}
+    measured = _UNDER_DP if config.dp_withholds else {**_MEASURED, "metrics/per-class-accuracy": classes}
     joined: dict[str, Rule] = {
         "claim/site": site,
         "claim/index": Number(0, config.sites, whole=True),
@@ -121,7 +121,7 @@ def _replies(config: RunConfig, extent: Extent) -> list[MessageRule]:
         "claim/signature": signature,
         **measured,
     }
-    evaluated = {} if config.dp_at_sites else {path: _MEASURED[path] for path in _MEASURED if "validation-" in path}
+    evaluated = {} if config.dp_withholds else {path: _MEASURED[path] for path in _MEASURED if "validation-" in path}
     return [
         MessageRule("query", joined, TO_COORDINATOR),
         MessageRule("train", trained, TO_COORDINATOR),
