@@ -289,6 +289,11 @@ class RunConfig:
         return self.secagg == "full" and (self.dp_of_sites or (self.dp_at_sites and self.dp_sgd == "distributed"))
 
     @property
+    def dp_withholds(self) -> bool:
+        """Whether privacy holds against the coordinator, so that nothing measured on images may leave a site."""
+        return self.dp_at_sites or self.dp_distributed
+
+    @property
     def secagg_groups(self) -> int:
         """How many sums a round of secure aggregation opens; 0 without it."""
         return {"none": 0, "full": 1, "grouped": self.sites // max(1, self.secagg_group_size)}[self.secagg]
@@ -300,8 +305,11 @@ class RunConfig:
 
     @property
     def dp_steps(self) -> int:
-        """Steps of DP-SGD in a round: as many as draw each image `local_epochs` times on average, at least one."""
-        return max(1, round(self.local_epochs / self.dp_sample_rate))
+        """Steps of DP-SGD in a round: as many as draw each image `local_epochs` times on average, at least one.
+
+        One under dp-sgd=distributed, where each round is one step that all sites take together.
+        """
+        return 1 if self.dp_sgd == "distributed" else max(1, round(self.local_epochs / self.dp_sample_rate))
 
     def lr_in(self, round: int) -> float:
         """The learning rate of a round, 1 .. rounds."""

@@ -62,6 +62,10 @@ class Protection(Protocol):
     def dp_of_sites(self) -> bool: ...
     @property
     def dp_sgd(self) -> str: ...
+    @property
+    def dp_distributed(self) -> bool: ...
+    @property
+    def secagg_bits(self) -> str: ...
 
 
 def threshold_of(members: int) -> int:
@@ -181,6 +185,18 @@ def _refuse_full(config: Protection) -> None:
             f"`defense` is {config.defense} but `secagg` is full",
             why="it judges single updates, and only their sum is seen",
             fix="choose --secagg grouped --secagg-group-size 2, or leave the defense out",
+        )
+    if config.dp_sgd == "distributed" and config.dp_of_sites:
+        raise ConfigError(
+            "`dp-sgd` is distributed but `dp-unit` is both",
+            why="sites then send sums of gradients, each image's clipped: there is no update of a site to clip",
+            fix="choose dp-unit=sample, or dp-sgd=local",
+        )
+    if config.dp_distributed and config.secagg_bits == "16":
+        raise ConfigError(
+            "`secagg-bits` is 16 but sites add shares of noise to a sum",
+            why="noise and steps fine enough for it do not fit",
+            fix="choose secagg-bits=32",
         )
 
 

@@ -42,13 +42,21 @@ from secure_fl.app.site_privacy import SitePrivacy
 from secure_fl.config import RunConfig
 from secure_fl.data import ImageSet, SiteData, load_site
 from secure_fl.errors import ConfigError, FederationError
-from secure_fl.models import ModelSpec, VectorSpec, build_model, flatten, initial_model, unflatten
+from secure_fl.models import (
+    ModelSpec,
+    VectorSpec,
+    build_model,
+    flatten,
+    flatten_by_parameter,
+    initial_model,
+    unflatten,
+)
 from secure_fl.privacy.randomness import Randomness
 from secure_fl.training.device import configure_torch, usable_device
 from secure_fl.training.evaluation import Evaluation, evaluate
 from secure_fl.training.examples import Examples, Pictures, staged
 from secure_fl.training.local import TrainSettings, train_locally
-from secure_fl.training.private import PrivateSettings, train_privately
+from secure_fl.training.private import PrivateSettings, gradient_sum, train_privately
 from secure_fl.training.seeds import derive_seed
 
 __all__ = ["app"]
@@ -117,7 +125,7 @@ def introduce(message: Message, context: Context) -> Message:
     if config.secagg != "none":
         secagg.rejoin(context)
         samples = secagg.announced_samples(context)
-    shown = site.privacy.pseudonym(data.fingerprint) if config.dp_at_sites else data.fingerprint
+    shown = site.privacy.pseudonym(data.fingerprint) if config.dp_withholds else data.fingerprint
     statement = join_statement(run=run, nonce=nonce, site=site.name, index=site.index, samples=samples, data=shown)
     introduction = Introduction(site.name, site.index, samples, shown, site.sign(statement))
     return introduction_reply(message, introduction)
@@ -136,7 +144,7 @@ def train(message: Message, context: Context) -> Message:
     update, metrics = _contribution(order, config, site)
     own = _data(config, site.index).train
     samples = len(own.labels)
-    if not config.dp_at_sites:  # under DP-SGD they would tell how many images its steps have drawn
+    if not config.dp_withholds:  # under DP-SGD they would tell how many images its steps have drawn
         metrics |= {
             "compute-s": time.perf_counter() - started,
             "cpu-s": time.process_time() - cpu_started,
@@ -165,6 +173,18 @@ def train(message: Message, context: Context) -> Message:
     )
 
 
+@app.query("secagg_commit")
+def secagg_commit(message: Message, context: Context) -> Message:
+    """Before the first round of a grouped run: our word that we have drawn."""
+    return secagg.commit(message, context)
+
+
+@app.query("secagg_reveal")
+def secagg_reveal(message: Message, context: Context) -> Message:
+    """What we had drawn, once all have given their word."""
+    return secagg.reveal(message, context)
+
+
 @app.query("secagg_advertise")
 def secagg_advertise(message: Message, context: Context) -> Message:
     """Secure aggregation, trip 0: keys for a slot."""
@@ -187,7 +207,10 @@ def secagg_masked(message: Message, context: Context) -> Message:
         configure_torch(config.threads, config.device)
         update, metrics = _contribution(order, config, site)
         data = _data(config, site.index)
-        return secagg.Trained(update, Tally(len(data.train.labels), len(data.validation.labels), metrics))
+        tally = Tally(len(data.train.labels), len(data.validation.labels), metrics)
+        if site.adversary is not None:
+            return secagg.Trained.unclipped(update, tally, clip=config.secagg_clip)
+        return secagg.Trained(update, tally)
 
     return secagg.mask(message, context, trained)
 
@@ -220,8 +243,7 @@ def _contribution(order: Order, config: RunConfig, site: _Site) -> tuple[Vector,
         model = _model_for(order, config, data)
         if config.audit or order.round <= 1:  # a third of a second for MobileNetV2
             _refuse_traps(model)
-        metrics = _train(model, order, config, data, replace(site, index=index))
-        return flatten(model) - order.model, metrics
+        return _trained(model, order, config, data, replace(site, index=index))
 
     if site.adversary is not None:
         return site.adversary.contribution(order, config, trained)
@@ -231,17 +253,35 @@ def _contribution(order: Order, config: RunConfig, site: _Site) -> tuple[Vector,
     return update, metrics
 
 
-def _train(model: nn.Module, order: Order, config: RunConfig, data: SiteData, site: _Site) -> dict[str, Any]:
-    """Train in place; what may be told of it."""
+def _trained(model: nn.Module, order: Order, config: RunConfig, data: SiteData, site: _Site) -> tuple[Vector, Metrics]:
+    """Our update, (d,), from the received model; and what may be told of it.
+
+    Where privacy holds against the coordinator, nothing that was measured on images leaves us, and their cost is
+    entered before they are touched.
+    """
     seed = derive_seed(config.seed, "train", order.round, site.index)
-    if config.dp_at_sites:
-        # Nothing that was measured on images leaves the site, and their cost is entered before they are touched.
-        cost = site.privacy.spend(config, run=order.run, round=order.round, data=data.fingerprint)
-        seeded = Randomness.insecure_for_tests(seed) if config.insecure_test_rng else Randomness.from_system()
-        learner, examples = _staged(model, data.train, data, config)
-        private = PrivateSettings.of(config, round=order.round)
-        train_privately(learner, examples, private, seed=seed, randomness=seeded)
-        return {"steps": config.dp_steps, "dp-epsilon": cost.value}
+    if not config.dp_withholds:
+        metrics = _train(model, order, config, data, site, seed=seed)
+        return flatten(model) - order.model, metrics
+    cost = site.privacy.spend(config, run=order.run, round=order.round, data=data.fingerprint)
+    told = {"steps": config.dp_steps, "dp-epsilon": cost.value}
+    if not config.dp_at_sites:
+        _train(model, order, config, data, site, seed=seed)
+        return flatten(model) - order.model, {"dp-epsilon": cost.value}
+    seeded = Randomness.insecure_for_tests(seed) if config.insecure_test_rng else Randomness.from_system()
+    learner, examples = _staged(model, data.train, data, config)
+    private = PrivateSettings.of(config, round=order.round)
+    if config.dp_sgd == "distributed":
+        sums = gradient_sum(learner, examples, private, seed=seed, randomness=seeded)
+        return flatten_by_parameter(sums, model), told
+    train_privately(learner, examples, private, seed=seed, randomness=seeded)
+    return flatten(model) - order.model, told
+
+
+def _train(
+    model: nn.Module, order: Order, config: RunConfig, data: SiteData, site: _Site, *, seed: int
+) -> dict[str, Any]:
+    """Train in place, without DP-SGD; what was measured."""
     received = _validate(model, data, config)
     learner, examples = _staged(model, data.train, data, config)
     settings = TrainSettings.of(config, round=order.round)
@@ -262,11 +302,11 @@ def _train(model: nn.Module, order: Order, config: RunConfig, data: SiteData, si
 
 @app.evaluate()
 def evaluate_model(message: Message, context: Context) -> Message:
-    """Measure a model on our validation images; under DP-SGD nothing measured on them leaves us."""
+    """Measure a model on our validation images; under privacy nothing measured on them leaves us."""
     site, order = _Site.of(context), read_order(message)
     config = site.settings(order.config)
     secagg.refuse_unprotected(context.node_config, config)
-    if config.dp_at_sites or config.secagg != "none":
+    if config.dp_withholds or config.secagg != "none":
         return evaluation_reply(message, metrics={})
     configure_torch(config.threads, config.device)
     data = _data(config, site.index)

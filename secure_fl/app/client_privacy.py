@@ -8,6 +8,9 @@ denominator and every site in every round. With S the clip and σ the noise mult
 so that adding or removing one site changes the sum by at most S. Sites count equally: a weight by images would
 raise the sensitivity. The coordinator itself sees each update; it is trusted here. With few sites the noise is
 large: at n = 5 this is a study of the mechanism more than a way to a good model.
+
+Under secure aggregation the sites clip and add the noise themselves (`distributed_privacy`), and the coordinator is
+not trusted with single updates; `enter` is then all that it does here, and each site keeps a ledger of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from secure_fl.privacy.accounting import Epsilon, PrivacyEvent, epsilon
 from secure_fl.privacy.ledger import Ledger
 from secure_fl.privacy.mechanism import gaussian_mechanism
 from secure_fl.privacy.randomness import Randomness
-from secure_fl.privacy.regime import client_event
+from secure_fl.privacy.regime import accounted_delta, client_event
 from secure_fl.runs import RunRecord
 
 __all__ = ["ClientPrivacy"]
@@ -49,6 +52,7 @@ class ClientPrivacy:
     ledger: Ledger
     run: str
     roster: str
+    adjacency: str
     seed: int | None
 
     @classmethod
@@ -60,15 +64,31 @@ class ClientPrivacy:
             clip=config.dp_client_clip,
             sites=len(roster.entries),
             budget=config.dp_epsilon,
-            delta=config.dp_delta,
+            delta=accounted_delta(config),
             ledger=Ledger(ledger_file(record.folder.parents[1], "coordinator")),
             run=record.id,
             roster=f"sites:{hashlib.sha256(names.encode()).hexdigest()}",
+            adjacency="zero-out" if config.dp_distributed else "add-remove",
             seed=config.seed if config.insecure_test_rng else None,
         )
 
     def combine(self, updates: Sequence[Vector], *, round: int) -> Vector:
-        """The noised mean of the clipped updates, (d,) float32; entered into the ledger first.
+        """The noised mean of the clipped updates, (d,) float32; entered into the ledger first. Raises as `enter`."""
+        self.enter(round=round)
+        total = np.zeros(len(updates[0]), np.float64)
+        for update in updates:
+            total += update.astype(np.float64) * min(1.0, self.clip / max(l2_norm(update), 1e-12))
+        source = Randomness.from_system() if self.seed is None else Randomness.insecure_for_tests(self.seed + round)
+        noised = gaussian_mechanism(
+            torch.from_numpy(total),
+            sensitivity=self.clip,
+            noise_multiplier=self.event.noise_multiplier,
+            randomness=source,
+        )
+        return np.asarray(noised.numpy() / self.sites, dtype=np.float32)
+
+    def enter(self, *, round: int) -> None:
+        """Enter a round into the ledger; when this returns, it is on the disk.
 
         Raises:
             BudgetError: rounds that were repeated have used the run's budget up; nothing has been entered.
@@ -82,19 +102,14 @@ class ClientPrivacy:
                 fix=f"the model of round {round - 1} is saved",
             )
         self.ledger.spend(
-            self.event, run=self.run, round=round, unit="client", data=self.roster, test_rng=self.seed is not None
+            self.event,
+            run=self.run,
+            round=round,
+            unit="client",
+            data=self.roster,
+            adjacency=self.adjacency,
+            test_rng=self.seed is not None,
         )
-        total = np.zeros(len(updates[0]), np.float64)
-        for update in updates:
-            total += update.astype(np.float64) * min(1.0, self.clip / max(l2_norm(update), 1e-12))
-        source = Randomness.from_system() if self.seed is None else Randomness.insecure_for_tests(self.seed + round)
-        noised = gaussian_mechanism(
-            torch.from_numpy(total),
-            sensitivity=self.clip,
-            noise_multiplier=self.event.noise_multiplier,
-            randomness=source,
-        )
-        return np.asarray(noised.numpy() / self.sites, dtype=np.float32)
 
     def spent(self) -> Epsilon:
         """What this roster's updates have cost, over all runs."""

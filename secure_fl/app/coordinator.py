@@ -27,6 +27,7 @@ from secure_fl.app.casting import card_mark, simulation
 from secure_fl.app.client_privacy import ClientPrivacy
 from secure_fl.app.collection import Collector
 from secure_fl.app.courier import Courier
+from secure_fl.app.distributed_privacy import stepper_of
 from secure_fl.app.gate import ValidationGate
 from secure_fl.app.gathering import Gathered, Gathering, InTheClear
 from secure_fl.app.identity import Roster
@@ -127,6 +128,9 @@ class _Run:
                 self.aggregator,
                 journal=journal,
                 lives=lambda: self.record.summary().attempts,
+                run=self.record.id,
+                folder=self.record.folder,
+                stepper=stepper_of(self.config, self.record, self.roster, parameters=self.bench.vector_spec.size),
             )
         privacy = ClientPrivacy.of(self.config, self.record, self.roster) if self.config.dp_of_sites else None
         collector = Collector(grid, self.membership, self.record)

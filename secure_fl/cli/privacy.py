@@ -34,31 +34,48 @@ def privacy() -> None:
     """Plan a privacy budget, and show what is spent."""
 
 
-@app.command(epilog=examples("secure-fl privacy plan --epsilon 8 --samples 5000 --batch-size 64 --steps 500"))
+@app.command(
+    epilog=examples(
+        "secure-fl privacy plan --epsilon 8 --samples 5000 --batch-size 64 --steps 500",
+        "secure-fl privacy plan --epsilon 2 --samples 50000 --batch-size 512 --steps 500 --sites 10",
+    )
+)
 def plan(
     epsilon: Annotated[float, typer.Option("--epsilon", metavar="ε", help="what each image may cost, over all steps")],
     samples: Annotated[int, typer.Option("--samples", metavar="N", help="images of the site; of several, the least")],
     batch_size: Annotated[float, typer.Option("--batch-size", metavar="B", help="expected images in a step")],
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="steps in all: rounds times steps in a round")],
     delta: Annotated[float, typer.Option("--delta", metavar="δ", help="has to be below one over the samples")] = 1e-5,
+    sites: Annotated[
+        int, typer.Option("--sites", metavar="N", help="noise in shares of so many sites, whose samples these are")
+    ] = 0,
+    colluders: Annotated[int, typer.Option("--colluders", metavar="N", help="how many of them may collude")] = 0,
 ) -> None:
     """Say how much noise DP-SGD needs to keep a budget, and what it then costs by each accountant.
 
-    Nothing is trained and nothing is spent.
+    With --sites, for dp-sgd=distributed under secagg=full: also how much of it each site adds. Nothing is trained and
+    nothing is spent.
     """
     from secure_fl.privacy.planning import plan as planned
+    from secure_fl.privacy.planning import shares_of
 
     found = planned(epsilon=epsilon, delta=delta, samples=samples, batch_size=batch_size, steps=steps)
+    shares = shares_of(found.noise_multiplier, sites=sites, colluders=colluders) if sites else None
 
     def draw(console: Console) -> None:
         console.print(f"noise multiplier σ  [bold]{found.noise_multiplier:.4f}[/bold]")
         console.print(f"sample rate q       {found.sample_rate:.6g}  ({batch_size:g} of {samples:,} images)")
         console.print(f"steps               {steps:,}\n")
+        if shares is not None:
+            console.print(
+                f"each of {sites} sites adds σ = [bold]{shares.each:.4f}[/bold]; {shares.honest} honest ones stay"
+            )
+            console.print(f"with all alive, σ = {shares.all_alive:.4f} in the sum\n")
         for name, each in found.epsilon.items():
             console.print(f"ε by {name.upper()}  {each.value:8.4f}  [dim]{each.note or _LABELS[name]}[/dim]")
         console.print(f"\nat δ = {delta:g}; unit: one image; adjacency: add or remove it; sampling: Poisson, each step")
 
-    current().result(found.to_mapping(), draw)
+    current().result(found.to_mapping() | ({"shares": shares.to_mapping()} if shares is not None else {}), draw)
 
 
 @app.command(epilog=examples("secure-fl privacy spent", "secure-fl --format json privacy spent --delta 1e-6"))

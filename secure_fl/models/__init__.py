@@ -7,7 +7,15 @@ digest of a `VectorSpec` that both ends compute for themselves.
 
 from secure_fl.models.architectures import FixedBatchNorm2d, ModelSpec, build_model, embed
 from secure_fl.models.files import SIMULATION_MARK, ModelCard, card_of, load_model, refuse_simulated, save_model
-from secure_fl.models.vectors import VectorSpec, fingerprint, flatten, flatten_gradient, unflatten, unflatten_gradient
+from secure_fl.models.vectors import (
+    VectorSpec,
+    fingerprint,
+    flatten,
+    flatten_by_parameter,
+    flatten_gradient,
+    unflatten,
+    unflatten_gradient,
+)
 from secure_fl.models.weights import initial_model, load_weights
 
 __all__ = [
@@ -21,6 +29,7 @@ __all__ = [
     "embed",
     "fingerprint",
     "flatten",
+    "flatten_by_parameter",
     "flatten_gradient",
     "initial_model",
     "load_model",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,15 @@ from torch import Tensor, nn
 from secure_fl.errors import ModelFileError
 from secure_fl.models.architectures import FixedBatchNorm2d
 
-__all__ = ["VectorSpec", "fingerprint", "flatten", "flatten_gradient", "unflatten", "unflatten_gradient"]
+__all__ = [
+    "VectorSpec",
+    "fingerprint",
+    "flatten",
+    "flatten_by_parameter",
+    "flatten_gradient",
+    "unflatten",
+    "unflatten_gradient",
+]
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,18 @@ def flatten_gradient(model: nn.Module) -> npt.NDArray[np.float32]:
     for part, tensor in zip(_parts(torch.from_numpy(vector), tensors), tensors, strict=True):
         if tensor.grad is not None:
             part.copy_(tensor.grad)
+    return vector
+
+
+def flatten_by_parameter(values: Mapping[nn.Parameter, Tensor], model: nn.Module) -> npt.NDArray[np.float64]:
+    """One tensor a parameter in the layout of `flatten`: (d,) float64, 0 where there is none."""
+    named = dict(model.named_parameters())
+    vector = np.zeros(VectorSpec.of(model).size)
+    tensors = list(_learned(model))
+    parts = _parts(torch.from_numpy(vector), [tensor for _, tensor in tensors])
+    for part, (name, _) in zip(parts, tensors, strict=True):
+        if name in named and named[name] in values:
+            part.copy_(values[named[name]])
     return vector
 
 

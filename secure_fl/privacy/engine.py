@@ -7,6 +7,8 @@ One step on the records D that Poisson sampling has drawn (Abadi et al. 2016, al
 Guarantee: for neighbouring data sets that differ in one record, the sums differ by at most C in L2 norm, so a step is
 the Poisson-subsampled Gaussian mechanism of noise σ that `accounting` counts. B is a constant: dividing by what was
 drawn would leak its number. An empty draw gives noise alone, and counts.
+
+`clipped_gradient_sum` is the first term alone, for a step whose noise comes in shares of many sites (`distributed`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from secure_fl.privacy.book_keeping import BookKeeper, refuse_mixing
 from secure_fl.privacy.mechanism import gaussian_mechanism
 from secure_fl.privacy.randomness import Randomness
 
-__all__ = ["PrivateOptimizer", "PrivateTraining"]
+__all__ = ["PrivateOptimizer", "PrivateTraining", "clipped_gradient_sum"]
 
 # Rows at once: before the maps' size is known, and at most.
 _FIRST_ROWS, _MOST_ROWS = 32, 64
@@ -166,29 +168,60 @@ class PrivateTraining:
         Raises:
             ConfigError: a layer mixes records, was used twice, or the rows are not a multiple of `views`.
         """
-        if views < 1 or len(inputs) % views or len(inputs) != len(labels):
-            raise ConfigError(f"{len(inputs)} inputs and {len(labels)} labels are not {views} views of each record")
         refuse_mixing(self._model)
-        rows = max(views, self._rows() // views * views)
-        starts = list(range(0, len(inputs), rows)) or [0]
+        starts, rows = _microbatches(inputs, labels, views, self._microbatch or _fitting_rows(self._keeper))
         for start in starts:
             self.optimizer.zero_grad(set_to_none=True)
             if len(inputs):
                 part = slice(start, start + rows)
-                loss = F.cross_entropy(self._model(inputs[part]), labels[part], reduction="sum")
-                self._keeper.backward(loss, views=views, rows=len(labels[part]))
+                _backward(self._model, self._keeper, inputs[part], labels[part], views)
                 self.optimizer.recorded()
             self.optimizer.signal_skip_step(start != starts[-1])
             self.optimizer.step()
 
-    def _rows(self) -> int:
-        """Rows at once: as told, or the power of two that fits."""
-        if self._microbatch is not None:
-            return self._microbatch
-        if not self._keeper.row_bytes:
-            return _FIRST_ROWS
-        fitting = max(1, _REUSED_BYTES // self._keeper.row_bytes)
-        return min(_MOST_ROWS, 1 << (fitting.bit_length() - 1))
+
+def clipped_gradient_sum(
+    model: nn.Module, inputs: Tensor, labels: Tensor, *, max_grad_norm: float, views: int = 1
+) -> dict[nn.Parameter, Tensor]:
+    """Σ clip(gradient(x), C) over the records, by trainable parameter, in float64; nothing is noised or moved.
+
+    inputs, labels, views: as for `PrivateTraining.step`. Microbatches are of float32 and are added in float64.
+
+    Raises:
+        ConfigError: C has no meaning, or the model cannot be trained privately.
+    """
+    if not 0 < max_grad_norm < float("inf"):
+        raise ConfigError(f"`max_grad_norm` is {max_grad_norm}", fix="give a finite number above 0")
+    refuse_mixing(model)
+    sums = {each: torch.zeros_like(each, dtype=torch.float64) for each in model.parameters() if each.requires_grad}
+    with BookKeeper(model) as keeper:
+        starts, rows = _microbatches(inputs, labels, views, _FIRST_ROWS)
+        for start in starts if len(inputs) else ():
+            part = slice(start, start + rows)
+            _backward(model, keeper, inputs[part], labels[part], views)
+            for parameter, added in keeper.clipped_sums(max_grad_norm).sums.items():
+                sums[parameter] += added
+    return sums
+
+
+def _microbatches(inputs: Tensor, labels: Tensor, views: int, rows: int) -> tuple[list[int], int]:
+    """Where each begins (an empty batch is one), and how many rows it has: whole records."""
+    if views < 1 or len(inputs) % views or len(inputs) != len(labels):
+        raise ConfigError(f"{len(inputs)} inputs and {len(labels)} labels are not {views} views of each record")
+    rows = max(views, rows // views * views)
+    return list(range(0, len(inputs), rows)) or [0], rows
+
+
+def _backward(model: nn.Module, keeper: BookKeeper, inputs: Tensor, labels: Tensor, views: int) -> None:
+    keeper.backward(F.cross_entropy(model(inputs), labels, reduction="sum"), views=views, rows=len(labels))
+
+
+def _fitting_rows(keeper: BookKeeper) -> int:
+    """The power of two of rows that is cheap to allocate."""
+    if not keeper.row_bytes:
+        return _FIRST_ROWS
+    fitting = max(1, _REUSED_BYTES // keeper.row_bytes)
+    return min(_MOST_ROWS, 1 << (fitting.bit_length() - 1))
 
 
 def _refuse_other_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from secure_fl.errors import ConfigError
 from secure_fl.privacy.accounting import Epsilon, PrivacyEvent, epsilons, noise_multiplier_for
+from secure_fl.protection import FEWEST_SITES, threshold_of
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "Shares", "plan", "shares_of"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,38 @@ class Plan:
             "adjacency": "add-remove",
             "sampling": "poisson",
         }
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Noise that several sites make together (`distributed`), in units of the clip.
+
+    honest: m, how many stay and are honest at the least; each: standard deviation of a site's share; all_alive: of the
+    sum if nobody drops out.
+    """
+
+    honest: int
+    each: float
+    all_alive: float
+
+    def to_mapping(self) -> dict[str, float]:
+        """For machines."""
+        return asdict(self)
+
+
+def shares_of(noise_multiplier: float, *, sites: int, colluders: int = 0) -> Shares:
+    """How each of `sites` sites contributes to noise of `noise_multiplier`, if so many of them may collude.
+
+    Raises:
+        ConfigError: fewer sites than secure aggregation takes, or nobody honest is sure to stay.
+    """
+    if sites < FEWEST_SITES:
+        raise ConfigError(f"there are {sites} sites", fix=f"noise in shares takes at least {FEWEST_SITES}")
+    honest = threshold_of(sites) - colluders
+    if colluders < 0 or honest < 1:
+        raise ConfigError(f"{colluders} of {sites} sites may collude", fix=f"assume 0 to {threshold_of(sites) - 1}")
+    each = noise_multiplier / math.sqrt(honest)
+    return Shares(honest, each, each * math.sqrt(sites))
 
 
 def plan(

@@ -8,6 +8,9 @@ gradient is clipped (De et al. 2022, section 3.2), so an image still counts once
 
 The number of steps is fixed beforehand, and nothing else that depends on the images leaves this function:
 neither a loss nor a batch size.
+
+Under noise in shares (`privacy.distributed`) a site takes no steps: `gradient_sum` is what its own draw contributes
+to one step that all sites take together. It is not private before all shares of noise are in it.
 """
 
 from __future__ import annotations
@@ -21,13 +24,13 @@ from torch import nn
 from secure_fl.config import RunConfig
 from secure_fl.errors import DataError, FederationError
 from secure_fl.models.rng import seeded_torch
-from secure_fl.privacy.engine import PrivateTraining
+from secure_fl.privacy.engine import PrivateTraining, clipped_gradient_sum
 from secure_fl.privacy.randomness import Randomness
 from secure_fl.training.device import usable_device
 from secure_fl.training.examples import Examples
 from secure_fl.training.seeds import derive_seed
 
-__all__ = ["PrivateSettings", "train_privately"]
+__all__ = ["PrivateSettings", "gradient_sum", "train_privately"]
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,36 @@ def train_privately(
             why=f"lr={settings.lr:g} is too large for noise {settings.noise_multiplier:g}",
             fix="lower `lr`",
         )
+
+
+def gradient_sum(
+    model: nn.Module,
+    examples: Examples,
+    settings: PrivateSettings,
+    *,
+    seed: int,
+    randomness: Randomness,
+) -> dict[nn.Parameter, torch.Tensor]:
+    """The sum of the clipped gradients of one Poisson draw, by parameter, float64; the model is left as it was.
+
+    seed, randomness: as for `train_privately`. Not noised: for this site's eyes only.
+
+    Raises:
+        DataError: there are no images.
+        ConfigError: the model has layers that cannot be trained privately, or CUDA cannot be used.
+    """
+    samples = len(examples)
+    if samples == 0:
+        raise DataError("there are no images to train on")
+    device = usable_device(settings.device)
+    was_training = model.training
+    model.to(device=device).train()
+    augmenting = torch.Generator().manual_seed(derive_seed(seed, "augment"))
+    try:
+        with seeded_torch(derive_seed(seed, "dropout"), device):
+            rows = np.repeat(randomness.poisson(samples, settings.sample_rate), settings.views)
+            inputs = examples.augmented_inputs(rows, device, settings.augment, augmenting)
+            labels = torch.from_numpy(examples.labels[rows]).to(device)
+            return clipped_gradient_sum(model, inputs, labels, max_grad_norm=settings.clip, views=settings.views)
+    finally:
+        model.train(was_training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import BudgetError, ConfigError
 from secure_fl.privacy.accounting import epsilon
 from secure_fl.privacy.ledger import Ledger
-from secure_fl.privacy.regime import planned, sample_event
+from secure_fl.privacy.regime import client_event, planned, sample_event
 
 DATA = "sha256:" + "a" * 64
 CONFIG = planned(RunConfig(model="light_cnn", dp_epsilon=4.0, dp_delta=1e-4, rounds=3, local_epochs=1))
@@ -89,3 +90,57 @@ def test_a_coordinator_cannot_have_a_site_draw_noise_that_it_could_recompute(tmp
             ask(site(tmp_path))
     assert not Ledger(tmp_path / "site-0.jsonl").spendings()
     site(tmp_path, **{"insecure-test-rng": True}).spend(seeded, run="r1", round=1, data=DATA)
+
+
+CLIENT = RunConfig(
+    model="light_cnn", secagg="full", dp_unit="client", dp_epsilon=4.0, dp_delta=1e-4, rounds=3, local_epochs=1
+)
+GLOBAL = planned(CLIENT.changed({"dp-unit": "sample", "dp-sgd": "distributed"}))
+
+
+def test_a_site_enters_what_it_costs_itself_where_no_coordinator_is_trusted_to(tmp_path):
+    privacy = site(tmp_path)
+    costs = [privacy.spend(CLIENT, run="r1", round=number, data=DATA).value for number in (1, 2, 3)]
+    lines = Ledger(tmp_path / "site-0.jsonl").spendings(f"site:{DATA}")
+    assert [each.event for each in lines] == [client_event(CLIENT)] * 3
+    assert {(each.unit, each.adjacency) for each in lines} == {("client", "zero-out")}
+    assert costs == sorted(costs) and 3.9 < costs[-1] <= 4.0
+    with pytest.raises(BudgetError, match="round 3 would exceed the run's privacy budget"):
+        privacy.spend(CLIENT, run="r1", round=3, data=DATA)  # sent again
+    assert len(lines) == len(Ledger(tmp_path / "site-0.jsonl").spendings())
+
+
+def test_a_round_of_distributed_dp_sgd_is_one_step_in_the_name_of_the_images(tmp_path):
+    site(tmp_path).spend(GLOBAL, run="r1", round=1, data=DATA)
+    (line,) = Ledger(tmp_path / "site-0.jsonl").spendings(DATA)
+    assert (line.unit, line.event.steps, line.event.sample_rate) == ("sample", 1, GLOBAL.dp_sample_rate)
+    assert line.event == sample_event(GLOBAL)
+
+
+def test_what_protects_the_site_costs_its_images_as_much_as_half_the_noise(tmp_path):
+    whole = client_event(CLIENT, rounds=3)
+    halved = epsilon([replace(whole, noise_multiplier=whole.noise_multiplier / 2)], 1e-4 * 0.999).value
+    site(tmp_path, **{"privacy-budget": halved + 0.01, "privacy-delta": 1e-4}).admit(CLIENT, samples=300, data=DATA)
+    tight = site(tmp_path, **{"privacy-budget": halved - 0.01, "privacy-delta": 1e-4})
+    with pytest.raises(BudgetError, match="would break this site's privacy budget"):
+        tight.admit(CLIENT, samples=300, data=DATA)
+    tight.spend(CLIENT, run="r1", round=1, data=DATA)
+    tight.spend(CLIENT, run="r1", round=2, data=DATA)
+    with pytest.raises(BudgetError, match="round 3 would exceed this site's privacy budget"):
+        tight.spend(CLIENT, run="r1", round=3, data=DATA)
+    enough = site(tmp_path, **{"privacy-budget": 4.1, "privacy-delta": 1e-4})
+    enough.admit(CONFIG, samples=300, data="sha256:" + "b" * 64)
+    with pytest.raises(BudgetError, match="would break"):  # they stay spent when the next run trains by DP-SGD
+        enough.admit(CONFIG, samples=300, data=DATA)
+
+
+def test_both_units_are_entered_and_images_pay_for_their_own_alone(tmp_path):
+    both = planned(CLIENT.changed({"dp-unit": "both", "rounds": 1, "dp-sample-rate": 1.0}))
+    privacy = site(tmp_path, **{"privacy-budget": 4.1, "privacy-delta": 1e-4})
+    privacy.spend(both, run="r1", round=1, data=DATA)
+    assert [each.unit for each in Ledger(tmp_path / "site-0.jsonl").spendings()] == ["sample", "client"]
+
+
+def test_test_randomness_is_refused_in_shares_too(tmp_path):
+    with pytest.raises(ConfigError, match="test randomness"):
+        site(tmp_path).admit(CLIENT.changed({"insecure-test-rng": True}), samples=300, data=DATA)

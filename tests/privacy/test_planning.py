@@ -10,7 +10,7 @@ import pytest
 
 from secure_fl.errors import ConfigError
 from secure_fl.privacy.accounting import PrivacyEvent, epsilon
-from secure_fl.privacy.planning import plan
+from secure_fl.privacy.planning import plan, shares_of
 
 GOOD: dict[str, Any] = {"epsilon": 8.0, "delta": 1e-5, "samples": 5000, "batch_size": 64, "steps": 500}
 
@@ -81,3 +81,18 @@ def test_numbers_without_meaning_are_refused(wrong: dict[str, float], words: str
         plan(**{**GOOD, **wrong})
     assert words in refused.value.what
     assert refused.value.fix
+
+
+def test_shares_of_noise_add_up_to_the_plan_and_to_more_if_nobody_drops_out() -> None:
+    shares = shares_of(2.0, sites=10)
+    assert shares.honest == 7
+    assert shares.each * math.sqrt(7) == pytest.approx(2.0)
+    assert shares.all_alive / 2.0 == pytest.approx(math.sqrt(10 / 7))
+    assert shares_of(2.0, sites=10, colluders=3).each == pytest.approx(1.0)
+    assert shares.to_mapping() == {"honest": 7, "each": shares.each, "all_alive": shares.all_alive}
+
+
+@pytest.mark.parametrize(("sites", "colluders", "message"), [(4, 0, "4 sites"), (5, 4, "may collude"), (5, -1, "may")])
+def test_shares_that_nobody_can_rely_on_are_refused(sites: int, colluders: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        shares_of(1.0, sites=sites, colluders=colluders)

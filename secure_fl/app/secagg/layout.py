@@ -19,7 +19,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from secure_fl.app.distributed_privacy import codec_of
 from secure_fl.config import RunConfig
+from secure_fl.protection import threshold_of
 from secure_fl.secagg.counters import Counters
 from secure_fl.secagg.ring import FixedPoint, Ring, Vector, Words
 from secure_fl.secagg.rotation import RotatedFixedPoint, Rotation
@@ -43,6 +45,10 @@ _MEASURED = (
 
 class Codec(Protocol):
     """An encoding of updates in the ring: `FixedPoint` and its kin."""
+
+    @property
+    def scale(self) -> float:
+        """Steps per unit of weight times update."""
 
     def encode(self, update: Vector, weight: int, out: Words, *, rounding: bytes) -> float:
         """Write (d,) words; the factor, at most 1, by which the update was clipped."""
@@ -96,15 +102,17 @@ class Layout:
 
         Raises:
             BudgetTooSmall: so many members do not fit the ring.
+            ConfigError: the noise of distributed differential privacy does not.
         """
         ring = Ring(int(config.secagg_bits))
         names: tuple[str, ...] = ("weight",)
         if not config.dp_distributed:
             names = ("weight", "clipped") if config.dp_at_sites else ("weight", "clipped", *_MEASURED)
         numbers = ring, members, config.secagg_clip, max_weight
-        if ring.bits == 32:
-            codec: Codec = FixedPoint(*numbers)
-        else:  # too few steps for updates as they are
+        codec: Codec | None = codec_of(config, members=members, quorum=threshold_of(members), parameters=size)
+        if codec is None and ring.bits == 32:
+            codec = FixedPoint(*numbers)
+        elif codec is None:  # too few steps for updates as they are
             codec = RotatedFixedPoint(*numbers, Rotation(size, bytes.fromhex(model_sha256)))
         return cls(size, codec, Counters(names, members, ring))
 

@@ -13,6 +13,7 @@ sums (`released`). A site that has `secagg-fewest` refuses to train without secu
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import Context, Message
 
+from secure_fl.app.distributed_privacy import encoding_seed
 from secure_fl.app.identity import Roster, SiteSigner
 from secure_fl.app.messages import Order
+from secure_fl.app.secagg.groups import GroupMember
 from secure_fl.app.secagg.layout import Layout, Tally, digest_of
 from secure_fl.app.secagg.released import Released, Sum
 from secure_fl.app.secagg.wire import (
@@ -43,6 +47,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import FederationError
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.errors import NotOnRoster, OtherTerms, OutOfRange, SlotMismatch, WrongOrder, WrongVector
+from secure_fl.secagg.grouping import Commitment, Reveal
 from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed
 from secure_fl.secagg.ring import Vector, Words
 from secure_fl.secagg.terms import Policy, Slot
@@ -54,11 +59,13 @@ __all__ = [
     "advertise",
     "agree",
     "announced_samples",
+    "commit",
     "forget",
     "mask",
     "open_shares",
     "refuse_unprotected",
     "rejoin",
+    "reveal",
     "rounding_seed",
     "share",
     "site_of",
@@ -72,13 +79,33 @@ _SITES: dict[str, SecureSite] = {}
 
 @dataclass(frozen=True)
 class Trained:
-    """What a site's images made of a model: the update (d,), and what was measured on the way."""
+    """What a site's images made of a model: the update (d,), and what was measured on the way.
+
+    times: how often the encoded update is added; a simulated attacker escapes the clip of honest code so.
+    """
 
     update: Vector
     tally: Tally
+    times: int = 1
+
+    @classmethod
+    def unclipped(cls, update: Vector, tally: Tally, *, clip: float) -> Trained:
+        """Of an attacker: words that decode to `update`, however long it is; what any site could send."""
+        times = max(1, math.ceil(float(np.linalg.norm(update.astype(np.float64))) / clip))
+        return cls(update / np.float32(times), tally, times)
 
 
 Train = Callable[[Order], Trained]
+
+
+@dataclass(frozen=True, repr=False)
+class _Ready:
+    """What goes out in every attempt at a round: encoded, not masked. epsilon: what it has cost, under DP-SGD."""
+
+    moment: Sum
+    settings_sha256: str
+    words: Words
+    epsilon: float | None
 
 
 class SecureSite:
@@ -87,10 +114,11 @@ class SecureSite:
     def __init__(self, index: int, signer: SiteSigner, roster: Roster, *, fewest: int, released: Released) -> None:
         self.index, self.released, self.sign = index, released, signer.sign
         self._roster, self._fewest = roster, fewest
+        self._groups = GroupMember(index, signer.sign)
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
-        self._trained: tuple[Sum, Trained] | None = None
+        self._ready: _Ready | None = None
 
     @property
     def declared_samples(self) -> int:
@@ -100,7 +128,7 @@ class SecureSite:
     @property
     def holds_secrets(self) -> bool:
         """Whether there are keys, shares or an update to lose."""
-        return self._trained is not None or (self._client is not None and self._client.holds_secrets)
+        return self._ready is not None or (self._client is not None and self._client.holds_secrets)
 
     def rejoin(self, roster: Roster) -> None:
         """Begin anew, with the roster as it is now."""
@@ -110,13 +138,21 @@ class SecureSite:
     def forget(self) -> None:
         """Drop every secret, and the update that was kept for another attempt."""
         self._end_slot()
-        self._trained = None
+        self._ready = None
+
+    def commit(self, message: Message) -> Commitment:
+        """Take part in the draw of a run's groups; raises TooFewMembers, and as `GroupMember.commit`."""
+        return self._groups.commit(message, self._roster, fewest=self._fewest)
+
+    def reveal(self, message: Message) -> Reveal:
+        """Tell what we had drawn; raises as `GroupMember.reveal`."""
+        return self._groups.reveal(message)
 
     def advertise(self, slot: Slot) -> Advert:
         """Fresh keys for this slot; what was left of another is dropped. Raises as `Client.advertise`."""
         self._end_slot()
-        if self._trained is not None and (self._trained[0].run, self._trained[0].round) != (slot.run, slot.round):
-            self._trained = None
+        if self._ready is not None and (self._ready.moment.run, self._ready.moment.round) != (slot.run, slot.round):
+            self._ready = None
         policy = Policy(fewest=self._fewest)
         # A client of its own for each slot: what must be remembered beyond one is in `released`, on disk.
         self._client = Client(self.index, self.sign, self._keys(), policy, random=os.urandom)
@@ -128,6 +164,7 @@ class SecureSite:
         Raises:
             OtherTerms: the settings are not those that the terms name.
             NotOnRoster: the members are not the sites of this run by our roster.
+            WrongGroup: they are not those of our group; or as `GroupMember.check`.
             SlotReused: we have opened another sum of this round.
         """
         with self._refusals_end_the_slot():
@@ -142,12 +179,17 @@ class SecureSite:
                 raise NotOnRoster("the members are not the sites that our roster names for this run", sites=others)
             # The run's promise counts its colluders in; the core's own policy knows of none.
             Policy(fewest=self._fewest, colluders=config.secagg_colluders).check(terms, self.index, self._keys())
+            if config.secagg == "grouped":
+                self._groups.check(terms, order.groups, config, self._roster)
             sealed = self._part().share(terms, order.adverts)
             self._shared = order
             return sealed
 
     def mask(self, order: MaskedOrder, train: Train) -> tuple[Words, float | None]:
         """Train from the promised model and mask what comes of it; a second attempt at a round trains only once.
+
+        It sends the very same words under other masks: noise that was drawn anew would be a second release of the
+        same update, which no ledger has counted. Under other settings it trains again, and pays again.
 
         Returns:
             The masked words, and what the run has cost in privacy (ε) under DP-SGD.
@@ -163,13 +205,14 @@ class SecureSite:
                 raise SlotMismatch(f"an order for round {order.order.round} of run {order.order.run}")
             if order.order.model_sha256 != terms.model_sha256 or order.order.config != shared.config:
                 raise OtherTerms("the model or the settings are not those that the terms name")
-            moment = Sum.of(terms, ())
-            if self._trained is None or self._trained[0] != moment:
-                self._trained = moment, train(order.order)
-            trained = self._trained[1]
-            words = self._encoded(trained, shared)
+            moment, settings = Sum.of(terms, ()), terms.settings_sha256
+            if self._ready is None or (self._ready.moment, self._ready.settings_sha256) != (moment, settings):
+                trained = train(order.order)
+                spent = trained.tally.metrics.get("dp-epsilon")
+                self._ready = _Ready(moment, settings, self._encoded(trained, shared), spent)
+            ready, words = self._ready, self._ready.words.copy()
             self._part().mask(order.inbox, words)
-            return words, trained.tally.metrics.get("dp-epsilon")
+            return words, ready.epsilon
 
     def agree(self, slot: Slot, survivors: list[int]) -> Agreement:
         """Sign whose sum it is. Raises SlotReused, and as `Client.agree`."""
@@ -208,7 +251,9 @@ class SecureSite:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
         rounding = rounding_seed(config, round=terms.slot.round, site=self.index)
-        return layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words = layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words[: layout.size] *= words.dtype.type(trained.times)
+        return words
 
     def _weight(self, shared: ShareOrder, images: int) -> int:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
@@ -254,7 +299,7 @@ def rounding_seed(config: RunConfig, *, round: int, site: int) -> bytes:
     to the bit; in distributed differential privacy it is part of the noise.
     """
     if config.dp_distributed:
-        return os.urandom(32)
+        return encoding_seed(config, round=round, site=site)
     return hashlib.sha256(f"secure-fl/rounding/1|{config.seed}|{round}|{site}".encode()).digest()
 
 
@@ -316,6 +361,16 @@ def refuse_unprotected(node_config: Mapping[str, Any], config: RunConfig) -> Non
 def announced_samples(context: Context) -> int:
     """The count of images that we tell when we join: what the roster declares anyway, or 0 for none."""
     return site_of(context).declared_samples
+
+
+def commit(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_commit`."""
+    return answer(message, commitment=site_of(context).commit(message).to_bytes())
+
+
+def reveal(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_reveal`."""
+    return answer(message, reveal=site_of(context).reveal(message).to_bytes())
 
 
 def advertise(message: Message, context: Context) -> Message:

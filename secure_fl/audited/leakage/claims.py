@@ -83,6 +83,9 @@ def examine(
         claim = _claim("site", event, config.dp_client_clip, config.dp_delta)
         noise = {} if config.dp_at_sites else noise
         assessments["run, each site"] = assess(claim, _by_noise(event, config.dp_delta, noise), noise)
+        if config.dp_distributed:
+            notes.append("The sites add the noise that protects each of them in shares, which were not replayed.")
+            return Examined(assessments, tuple(notes))
         short = _shortened(event, notes)
         replay = replay_coordinator(short, config.dp_client_clip, canaries=CANARIES, coins=coins, randomness=randomness)
         assessments["mechanism of the coordinator"] = _replayed(replay, "site", config.dp_client_clip, config.dp_delta)

@@ -3,6 +3,9 @@
 Under DP-SGD a site's update is −lr/(qN) times the noised sums of its steps, gathered by momentum; plain averaging
 weights the sites. Under client-level DP the coordinator's step is the noised mean. In both cases settings and record
 say what standard deviation each sum must have. Nothing of the run is repeated: the models are those of its record.
+
+Where sites add noise in shares, as many shares as there were survivors are in a step; from steps with momentum the
+noised gradients are worked out first.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ import numpy as np
 
 from audit.leakage.class_sums import class_sums, momentum_gain
 from audit.leakage.noise import LEAST_COORDINATES, NoiseTest, judge_noise
+from secure_fl.app.distributed_privacy import shared_noise
 from secure_fl.compositions import FEDAVG
 from secure_fl.config import RunConfig
+from secure_fl.data import site_sizes
 from secure_fl.errors import IntegrityError
 from secure_fl.models import VectorSpec
 from secure_fl.privacy.regime import client_event, planned
+from secure_fl.protection import threshold_of
 from secure_fl.runs import RunRecord
 from secure_fl.runs.rows import RoundRow
 
@@ -42,12 +48,14 @@ def noise_in_models(record: RunRecord, spec: VectorSpec) -> NoiseTest | str:
         return reason
     models = {each.round: record.load_checkpoint(each) for each in record.checkpoints()}
     rows = {row.round: row for row in record.rounds()}
-    sums = [
-        _last_layer_sums(models[after].astype(np.float64) - models[before], spec) / _model_std(config, rows[after])
+    steps = {
+        after: models[after].astype(np.float64) - models[before]
         for before, after in pairwise(sorted(models))
         if after == before + 1
-    ]
-    return _judged(sums)
+    }
+    if config.dp_distributed:
+        return _judged(_in_shares(config, spec, steps, rows))
+    return _judged([_last_layer_sums(step, spec) / _model_std(config, rows[round]) for round, step in steps.items()])
 
 
 def noise_in_updates(record: RunRecord, spec: VectorSpec, updates: Updates) -> NoiseTest | str:
@@ -76,6 +84,8 @@ def _untestable(config: RunConfig) -> str:
         return f"{config.defense} is not a weighted mean, so the noise of a model is not known from its settings"
     if config.weight_decay:
         return "weight decay moves the sums over classes"
+    if config.secagg != "none" and config.remote_sites:
+        return "the record does not say how many images remote sites have"
     return ""
 
 
@@ -90,12 +100,39 @@ def _last_layer_sums(update: Vector, spec: VectorSpec) -> Vector:
 def _model_std(config: RunConfig, row: RoundRow) -> float:
     if config.dp_of_sites:
         return client_event(config).noise_multiplier * config.dp_client_clip / config.sites
-    weights = [float(site.weight or 0) for site in row.sites]
-    parts = (
-        weight / sum(weights) * _site_std(config, row.round, site.samples or 0)
-        for weight, site in zip(weights, row.sites, strict=True)
-    )
+    counted = [(float(site.weight or 0), site.samples or 0) for site in row.sites]
+    if config.secagg != "none":  # no reply of a site's is seen, and images are its weight
+        counted = [(count, count) for count in _images(config, row)]
+    total = sum(weight for weight, _ in counted)
+    parts = (weight / total * _site_std(config, row.round, samples) for weight, samples in counted)
     return math.sqrt(sum(part**2 for part in parts))
+
+
+def _in_shares(
+    config: RunConfig, spec: VectorSpec, steps: Mapping[int, Vector], rows: Mapping[int, RoundRow]
+) -> list[Vector]:
+    """The sums of each step in units of the noise that the survivors' shares make."""
+    noise = shared_noise(config, quorum=threshold_of(config.sites), parameters=spec.size)
+    clip = config.dp_client_clip if config.dp_of_sites else config.dp_clip
+    share = math.sqrt(noise.share) * clip / noise.levels
+    sums = []
+    for round, step in steps.items():
+        survivors = len(rows[round].accepted)
+        if not survivors or rows[round].rolled_back:
+            continue
+        std = share * math.sqrt(survivors)
+        if config.dp_of_sites:
+            sums.append(_last_layer_sums(step, spec) / (std / survivors))
+        elif round == 1 or round - 1 in steps:
+            velocity, before = -step / config.lr_in(round), -steps.get(round - 1, 0.0) / config.lr_in(max(1, round - 1))
+            drawn = config.dp_sample_rate * sum(_images(config, rows[round]))
+            sums.append(_last_layer_sums(velocity - config.momentum * before, spec) / (std / drawn))
+    return sums
+
+
+def _images(config: RunConfig, row: RoundRow) -> list[int]:
+    """How many images each accepted site has."""
+    return [count for index, count in enumerate(site_sizes(config)) if f"site-{index}" in row.accepted]
 
 
 def _site_std(config: RunConfig, round: int, samples: int) -> float:
