@@ -33,7 +33,7 @@ from secure_fl.app.gathering import Gathered, Gathering, InTheClear
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Membership
 from secure_fl.app.messages import Order
-from secure_fl.app.secagg.gathering import Protected
+from secure_fl.app.secagg.gathering import Journal, Protected
 from secure_fl.app.strategy import Aggregator
 from secure_fl.data import describe_data
 from secure_fl.errors import BudgetError, QuorumError, SecureFLError
@@ -119,13 +119,14 @@ class _Run:
     def _gathering(self, grid: Grid) -> Gathering:
         """How this run's updates reach us."""
         if self.config.secagg != "none":
+            journal = Journal(self.record)
             return Protected(
-                Courier(grid, self.membership, self.record),
+                Courier(grid, self.membership, journal),
                 self.roster,
                 self.bench,
                 self.config,
                 self.aggregator,
-                events=self.record,
+                journal=journal,
                 lives=lambda: self.record.summary().attempts,
                 stepper=stepper_of(self.config, self.record, self.roster, parameters=self.bench.vector_spec.size),
             )

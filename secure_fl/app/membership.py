@@ -152,7 +152,9 @@ class Membership:
             self._refuse(told.site, reason)
             return
         self._members[query.node_id] = Member(entry, query.node_id, query.session)
-        self._events.append("site-joined", site=entry.name, index=entry.index, samples=told.samples, data=told.data)
+        # Under secure aggregation a site whose count is not public keeps it to itself.
+        counted = told.samples or None
+        self._events.append("site-joined", site=entry.name, index=entry.index, samples=counted, data=told.data)
 
     def _objection(self, told: Introduction, nonce: str, entry: RosterEntry | None) -> str:
         """Why this introduction is not believed; empty when it is."""

@@ -138,7 +138,7 @@ def model_part(record: RunRecord, merkle_roots: Mapping[str, str]) -> Model:
         dataset=Path(config.dataset).name,
         classes=len(last.per_class_accuracy) if last is not None else 0,
         data=tuple(
-            DataPart(site, int(event["samples"]), str(event["data"]), merkle_roots.get(site, ""))
+            DataPart(site, int(event["samples"] or 0), str(event["data"]), merkle_roots.get(site, ""))
             for site, event in sorted(joined.items())
         ),
     )

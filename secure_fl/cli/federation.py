@@ -72,9 +72,14 @@ def site_command(
         float, typer.Option("--privacy-budget", help="ε that all runs on these images may spend; 0: no own limit")
     ] = 0.0,
     privacy_delta: Annotated[float, typer.Option("--privacy-delta", help="δ of --privacy-budget")] = 1e-5,
+    secagg_fewest: Annotated[
+        int,
+        typer.Option("--secagg-fewest", help="fewest sites in a sum that shows ours; 0: also take part in the clear"),
+    ] = 0,
 ) -> None:
     """Take part in a federation from this machine, until Ctrl-C or until the coordinator is gone."""
     from secure_fl.errors import ConfigError
+    from secure_fl.federation.kits import kit_node_config
 
     name = kit.resolve().name
     number = name.rpartition("-")[2]
@@ -83,11 +88,11 @@ def site_command(
     own = {"dataset": dataset, "data-dir": data_dir, "weights": weights}
     node_config: dict[str, str | int | float | bool] = {
         "partition-id": index if index >= 0 else int(number),
-        "site": name,
-        "identity-key": str(kit / "identity.key"),
+        **kit_node_config(kit.resolve()),
         "privacy-ledger": str(kit / "privacy-ledger.jsonl"),
         **{key: value for key, value in own.items() if value},
         **({"privacy-budget": privacy_budget, "privacy-delta": privacy_delta} if privacy_budget else {}),
+        **({"secagg-fewest": secagg_fewest} if secagg_fewest else {}),
     }
     from secure_fl.federation.quiet import quiet_flower
 

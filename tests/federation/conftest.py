@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from secure_fl.config_sources import resolve
+from secure_fl.federation.kits import kit_node_config, secagg_node_config
 from secure_fl.federation.launch import execute
 from secure_fl.federation.pki import FederationKeys, provision
 from secure_fl.federation.processes import Child
@@ -129,7 +130,10 @@ class Federation:
             self._gates.append(app)
         address = self.wait_for("federation-started")[0]["address"]
         kit = self._home / "federation" / "sites" / f"site-{index}"
-        config = {"partition-id": index, "site": kit.name, "identity-key": str(kit / "identity.key")}
+        own = (
+            kit_node_config(kit) if self.record.config.secagg == "none" else secagg_node_config(kit, self.record.config)
+        )
+        config = {"partition-id": index, **own}
         settings = SiteSettings(address=address, kit=str(kit), name=kit.name, node_config=config, give_up_after_s=5.0)
         ended = stop or self._stop
         return self._pool.submit(run_site, settings, app, stop=lambda: ended.is_set() or self._stop.is_set())

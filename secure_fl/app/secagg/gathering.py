@@ -32,17 +32,43 @@ from secure_fl.app.secagg.rounds import Attempt, GroupSum, Part, Standing, forge
 from secure_fl.app.strategy import Aggregator, Combination
 from secure_fl.config import RunConfig
 from secure_fl.errors import BudgetError, FederationError
-from secure_fl.privacy.regime import spent_after
+from secure_fl.privacy.regime import client_epsilon_after
 from secure_fl.protection import privacy_set, threshold_of
 from secure_fl.secagg.errors import FalseSecrets, SlotReused
 from secure_fl.secagg.graph import shape_of
 from secure_fl.secagg.server import Server
 from secure_fl.secagg.terms import Slot, Terms
 
-__all__ = ["Groups", "Protected"]
+__all__ = ["Groups", "Journal", "Protected"]
 
 # At a round, in one life of the coordinator.
 _ATTEMPTS = 2
+
+
+class Journal:
+    """Events that may have to wait: what happens in a round before it is announced comes after `round-started`."""
+
+    def __init__(self, events: EventSink) -> None:
+        self._events, self._holds = events, False
+        self._held: list[tuple[str, dict[str, object]]] = []
+
+    def append(self, kind: str, **fields: object) -> None:
+        """Record one event, now or when held ones are released."""
+        if self._holds:
+            self._held.append((kind, fields))
+        else:
+            self._events.append(kind, **fields)
+
+    def hold(self) -> None:
+        """Keep what comes until it is released."""
+        self._holds = True
+
+    def release(self) -> None:
+        """Record what was kept, and from now on what comes."""
+        self._holds = False
+        for kind, fields in self._held:
+            self._events.append(kind, **fields)
+        self._held.clear()
 
 
 @dataclass(frozen=True)
@@ -59,8 +85,9 @@ class Groups:
 class Protected:
     """Rounds in which only sums are seen.
 
-    lives: how often this run has been started, the present life included: attempts are numbered across all of them, so
-    that a round that is repeated after a crash is another slot. stepper: makes steps of sums in which noise is shared.
+    journal: where the courier, too, records its events. lives: how often this run has been started, the present life
+    included: attempts are numbered across all of them, so that a round that is repeated after a crash is another slot.
+    stepper: makes steps of sums in which noise is shared.
     """
 
     def __init__(
@@ -71,7 +98,7 @@ class Protected:
         config: RunConfig,
         aggregator: Aggregator,
         *,
-        events: EventSink,
+        journal: Journal,
         lives: Callable[[], int],
         stepper: Stepper | None = None,
     ) -> None:
@@ -82,7 +109,7 @@ class Protected:
                 fix="start the run with `secure-fl run`",
             )
         self._courier, self._bench, self._config, self._aggregator = courier, bench, config, aggregator
-        self._events, self._lives, self._stepper = events, lives, stepper
+        self._journal, self._lives, self._stepper = journal, lives, stepper
         self._keys = {entry.index: bytes.fromhex(entry.identity_key) for entry in roster.entries}
         self._declared = {entry.index: entry.samples or 0 for entry in roster.entries}
         self._names = {entry.index: entry.name for entry in roster.entries}
@@ -113,12 +140,16 @@ class Protected:
         }
 
     def spent(self) -> Mapping[str, Any]:
-        """No privacy before the first round."""
-        return self._spent(0)
+        """The run's ε before any site has answered."""
+        return self._spent(0, told=0.0)
 
-    def _spent(self, round: int) -> Mapping[str, float]:
-        """ε at the end of a round: no site tells what it has spent, but a life repeats one round at most."""
-        return spent_after(self._config, round + self._lives() - 1 if round else 0)
+    def _spent(self, round: int, *, told: float | None) -> dict[str, float]:
+        """The run's ε after a round. told: by the site that has spent most; a life repeats one round at most."""
+        spent = {"epsilon": told} if self._config.dp_at_sites and told is not None else {}
+        if self._config.dp_of_sites:
+            rounds = round + self._lives() - 1 if round else 0
+            spent["client_epsilon"] = client_epsilon_after(self._config, rounds)
+        return spent
 
     def free_members(self) -> list[Member]:
         """Present sites that owe no answer and have not been barred."""
@@ -126,17 +157,20 @@ class Protected:
 
     def gather(self, order: Order, members: list[Member], *, meanwhile: Callable[[], None]) -> Gathered:
         """Open the round's sums, or find it void. Raises QuorumError, BudgetError."""
-        journal = _Journal(self._events)
+        announced = False
 
-        def begin() -> None:
-            if not journal.is_open:
+        def announce() -> None:
+            nonlocal announced
+            if not announced:
+                announced = True
                 meanwhile()
-                journal.open()
+                self._journal.release()
 
+        self._journal.hold()
         try:
-            return self._gathered(order, members, journal, begin)
+            return self._gathered(order, members, announce)
         finally:
-            begin()
+            announce()
 
     def conclude(self, order: Order, *, complete: bool) -> None:
         """Sites say nothing of their own, and drop keys that they have advertised for a round that will not be."""
@@ -144,23 +178,23 @@ class Protected:
         if ahead:
             forget(self._courier, [each for each in self.free_members() if each in ahead], round=order.round)
 
-    def _gathered(self, order: Order, members: list[Member], journal: _Journal, begin: Callable[[], None]) -> Gathered:
+    def _gathered(self, order: Order, members: list[Member], announce: Callable[[], None]) -> Gathered:
         attempts: list[Attempt] = []
         first, taking_part = _ATTEMPTS * (self._lives() - 1) + 1, members
         for number in range(first, first + _ATTEMPTS):
             attempt = Attempt(
                 self._courier,
-                journal,
+                self._journal,
                 order,
                 {member.entry.index: member for member in taking_part},
                 [self._part(order, number, group) for group in range(len(self._groups.members))],
                 following=first if order.round < self._config.rounds else None,
             )
             attempts.append(attempt)
-            sums = attempt.carry_out(self._standing, meanwhile=begin)
+            sums = attempt.carry_out(self._standing, meanwhile=announce)
             self._standing = attempt.standing
             for part in attempt.parts:
-                journal.append("secagg-slot", **part.evidence())
+                self._journal.append("secagg-slot", **part.evidence())
                 if isinstance(part.failure, FalseSecrets):
                     self._barred.update(part.failure.sites)
             if sums:
@@ -184,7 +218,9 @@ class Protected:
         declared = tuple(1 if self._config.dp_distributed else self._declared[index] for index in members)
         heaviest = largest_weight(self._config, declared)
         size = self._bench.vector_spec.size
-        layout = Layout.of(self._config, size=size, members=len(members), max_weight=heaviest)
+        layout = Layout.of(
+            self._config, size=size, members=len(members), max_weight=heaviest, model_sha256=order.model_sha256
+        )
         terms = Terms(
             slot=Slot(order.run, order.round, attempt, group),
             members=members,
@@ -211,7 +247,7 @@ class Protected:
             bytes_down=sum(each.bytes_down for each in attempts),
             facts={
                 "secagg": {**self._slots(attempts), "clipped": _added(sums).get("clipped"), **told},
-                **self._spent(order.round),
+                **self._spent(order.round, told=attempts[-1].epsilon),
             },
         )
 
@@ -232,7 +268,7 @@ class Protected:
             bytes_down=sum(each.bytes_down for each in attempts),
             facts={
                 "secagg": {**self._slots(attempts), "void": str(attempts[-1].parts[0].failure)},
-                **self._spent(order.round),
+                **self._spent(order.round, told=attempts[-1].epsilon),
             },
         )
 
@@ -255,28 +291,6 @@ class Protected:
 
     def _named(self, indexes: Any) -> list[str]:
         return [self._names[index] for index in sorted(indexes)]
-
-
-class _Journal:
-    """Events of a round that has not been announced yet: they wait, so that `round-started` comes first."""
-
-    def __init__(self, events: EventSink) -> None:
-        self._events, self._waiting = events, list[tuple[str, dict[str, object]]]()
-        self.is_open = False
-
-    def append(self, kind: str, **fields: object) -> None:
-        """Record one event, now or when the round is announced."""
-        if self.is_open:
-            self._events.append(kind, **fields)
-        else:
-            self._waiting.append((kind, fields))
-
-    def open(self) -> None:
-        """The round has been announced."""
-        self.is_open = True
-        for kind, fields in self._waiting:
-            self._events.append(kind, **fields)
-        self._waiting.clear()
 
 
 def _added(sums: list[GroupSum]) -> dict[str, int]:

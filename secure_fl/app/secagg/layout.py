@@ -24,6 +24,7 @@ from secure_fl.config import RunConfig
 from secure_fl.protection import threshold_of
 from secure_fl.secagg.counters import Counters
 from secure_fl.secagg.ring import FixedPoint, Ring, Vector, Words
+from secure_fl.secagg.rotation import RotatedFixedPoint, Rotation
 
 __all__ = ["Codec", "Layout", "Tally", "averages", "digest_of", "largest_weight"]
 
@@ -92,8 +93,8 @@ class Layout:
     counters: Counters
 
     @classmethod
-    def of(cls, config: RunConfig, *, size: int, members: int, max_weight: int) -> Layout:
-        """The layout that the settings call for.
+    def of(cls, config: RunConfig, *, size: int, members: int, max_weight: int, model_sha256: str) -> Layout:
+        """The layout that the settings call for; the model's digest seeds the rotation that goes with 16 bits.
 
         Raises:
             BudgetTooSmall: so many members do not fit the ring.
@@ -103,8 +104,14 @@ class Layout:
         names: tuple[str, ...] = ("weight",)
         if not config.dp_distributed:
             names = ("weight", "clipped") if config.dp_at_sites else ("weight", "clipped", *_MEASURED)
-        private = codec_of(config, members=members, quorum=threshold_of(members), parameters=size)
-        codec = private or FixedPoint(ring, members, config.secagg_clip, max_weight)
+        numbers = ring, members, config.secagg_clip, max_weight
+        codec: Codec
+        if (private := codec_of(config, members=members, quorum=threshold_of(members), parameters=size)) is not None:
+            codec = private
+        elif ring.bits == 32:
+            codec = FixedPoint(*numbers)
+        else:  # too few steps for updates as they are
+            codec = RotatedFixedPoint(*numbers, Rotation(size, bytes.fromhex(model_sha256)))
         return cls(size, codec, Counters(names, members, ring))
 
     @property

@@ -10,7 +10,8 @@ with the roster can check (`secure_fl.secagg.evidence`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -123,7 +124,8 @@ class Attempt:
 
     members: by roster index, those that take part. following: the attempt number under which the next round begins,
     None where there is no next round. refusals: what sites said that failed, by name; convicted: indexes of sites
-    whose messages the protocol refused; standing: keys for the next round, by index.
+    whose messages the protocol refused; standing: keys for the next round, by index; epsilon: what the run has cost
+    the site that has spent most, under DP-SGD.
     """
 
     def __init__(
@@ -138,6 +140,7 @@ class Attempt:
     ) -> None:
         self.parts = list(parts)
         self.bytes_up = self.bytes_down = 0
+        self.epsilon: float | None = None
         self.seconds: dict[str, float] = {}
         self.refusals: dict[str, str] = {}
         self.convicted: set[int] = set()
@@ -173,7 +176,7 @@ class Attempt:
 
         self._trip("advertise", wire.ADVERTISE, missing, take)
         for part in self._living():
-            with _Closing(part):
+            with _closing(part):
                 part.adverts = part.server.close_adverts()
 
     def _share(self) -> None:
@@ -187,7 +190,7 @@ class Attempt:
 
         self._trip("share", wire.SHARE, contents, take)
         for part in self._living():
-            with _Closing(part):
+            with _closing(part):
                 part.inboxes = part.server.close_sealed()
 
     def _train(self, meanwhile: Callable[[], None]) -> None:
@@ -201,10 +204,11 @@ class Attempt:
             terms = self._part_of[index].terms
             words = wire.read_words(reply, words=terms.words, dtype=Ring(terms.ring_bits).dtype)
             self._part_of[index].server.take_masked(index, words)
+            self.epsilon = max(filter(None, (self.epsilon, wire.read_epsilon(reply))), default=None)
 
         self._trip("train", wire.MASKED, contents, take, meanwhile=meanwhile)
         for part in self._living():
-            with _Closing(part):
+            with _closing(part):
                 part.survivors = part.server.close_masked()
 
     def _agree(self) -> None:
@@ -220,7 +224,7 @@ class Attempt:
 
         self._trip("agree", wire.AGREE, contents, take)
         for part in self._living():
-            with _Closing(part):
+            with _closing(part):
                 part.agreements = part.server.close_agreements()
 
     def _open(self) -> None:
@@ -239,7 +243,7 @@ class Attempt:
 
         self._trip("open", wire.OPEN, contents, take)
         for part in self._living():
-            with _Closing(part):
+            with _closing(part):
                 part.sum = part.server.close()
 
     def _living(self) -> list[Part]:
@@ -333,17 +337,10 @@ def forget(courier: Courier, members: Iterable[Member], *, round: int) -> None:
         pass
 
 
-class _Closing:
-    """Around the end of a trip: a refusal gives the part up, and the other groups go on."""
-
-    def __init__(self, part: Part) -> None:
-        self._part = part
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, SecAggError):
-            self._part.failure = error
-            return True
-        return False
+@contextmanager
+def _closing(part: Part) -> Iterator[None]:
+    """The end of a trip: a refusal gives the part up, and the other groups go on."""
+    try:
+        yield
+    except SecAggError as error:
+        part.failure = error

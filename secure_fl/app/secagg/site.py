@@ -60,6 +60,7 @@ __all__ = [
     "open_shares",
     "refuse_unprotected",
     "rejoin",
+    "rounding_seed",
     "share",
     "site_of",
 ]
@@ -81,16 +82,37 @@ class Trained:
 Train = Callable[[Order], Trained]
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What a site sends in a round, before masks, for as many attempts as it takes.
+
+    moment: the round's sum and the digest of all settings. epsilon: what the run has cost in privacy with it.
+    """
+
+    moment: tuple[Sum, str]
+    words: Words
+    epsilon: float | None
+
+    def serves(self, slot: Slot) -> bool:
+        """Whether it is for another attempt at the same round."""
+        return (self.moment[0].run, self.moment[0].round) == (slot.run, slot.round)
+
+
 class SecureSite:
     """One site, one slot at a time; `released` outlives slots, and `client` holds what must not."""
 
     def __init__(self, index: int, signer: SiteSigner, roster: Roster, *, fewest: int, released: Released) -> None:
-        self.index, self.released = index, released
-        self._signer, self._roster, self._fewest = signer, roster, fewest
+        self.index, self.released, self.sign = index, released, signer.sign
+        self._roster, self._fewest = roster, fewest
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
-        self._ready: tuple[tuple[Sum, str], Words] | None = None
+        self._ready: _Ready | None = None
+
+    @property
+    def declared_samples(self) -> int:
+        """Our count of images as the roster declares it to everybody; 0 where it does not."""
+        return next((each.samples or 0 for each in self._roster.entries if each.index == self.index), 0)
 
     @property
     def holds_secrets(self) -> bool:
@@ -110,12 +132,11 @@ class SecureSite:
     def advertise(self, slot: Slot) -> Advert:
         """Fresh keys for this slot; what was left of another is dropped. Raises as `Client.advertise`."""
         self._end_slot()
-        if self._ready is not None and (self._ready[0][0].run, self._ready[0][0].round) != (slot.run, slot.round):
+        if self._ready is not None and not self._ready.serves(slot):
             self._ready = None
-        roster = {each.index: bytes.fromhex(each.identity_key) for each in self._roster.entries if not each.revoked}
         policy = Policy(fewest=self._fewest)
         # A client of its own for each slot: what must be remembered beyond one is in `released`, on disk.
-        self._client = Client(self.index, self._signer.sign, roster, policy, random=os.urandom)
+        self._client = Client(self.index, self.sign, self._keys(), policy, random=os.urandom)
         return self._client.advertise(slot)
 
     def share(self, order: ShareOrder) -> Sealed:
@@ -136,15 +157,20 @@ class SecureSite:
             if config.secagg == "full" and terms.members != expected:
                 others = sorted(set(terms.members) ^ set(expected))
                 raise NotOnRoster("the members are not the sites that our roster names for this run", sites=others)
+            # The run's promise counts its colluders in; the core's own policy knows of none.
+            Policy(fewest=self._fewest, colluders=config.secagg_colluders).check(terms, self.index, self._keys())
             sealed = self._part().share(terms, order.adverts)
             self._shared = order
             return sealed
 
-    def mask(self, order: MaskedOrder, train: Train) -> Words:
+    def mask(self, order: MaskedOrder, train: Train) -> tuple[Words, float | None]:
         """Train from the promised model and mask what comes of it; a second attempt at a round trains only once.
 
         It sends the very same words under other masks: noise that was drawn anew would be a second release of the
         same update, which no ledger has counted. Under other settings it trains again, and pays again.
+
+        Returns:
+            The masked words, and what the run has cost in privacy (ε) under DP-SGD.
 
         Raises:
             SlotMismatch, OtherTerms: another round, model or settings than the terms name.
@@ -158,11 +184,12 @@ class SecureSite:
             if order.order.model_sha256 != terms.model_sha256 or order.order.config != shared.config:
                 raise OtherTerms("the model or the settings are not those that the terms name")
             moment = (Sum.of(terms, ()), terms.settings_sha256)
-            if self._ready is None or self._ready[0] != moment:
-                self._ready = moment, self._encoded(train(order.order), shared)
-            words = self._ready[1].copy()
+            if self._ready is None or self._ready.moment != moment:
+                trained = train(order.order)
+                self._ready = _Ready(moment, self._encoded(trained, shared), trained.tally.metrics.get("dp-epsilon"))
+            words = self._ready.words.copy()
             self._part().mask(order.inbox, words)
-            return words
+            return words, self._ready.epsilon
 
     def agree(self, slot: Slot, survivors: list[int]) -> Agreement:
         """Sign whose sum it is. Raises SlotReused, and as `Client.agree`."""
@@ -184,25 +211,28 @@ class SecureSite:
             self.forget()
             return opening
 
+    def _keys(self) -> dict[int, bytes]:
+        """Identity keys of those who may take part, by index."""
+        return {each.index: bytes.fromhex(each.identity_key) for each in self._roster.entries if not each.revoked}
+
     def _encoded(self, trained: Trained, shared: ShareOrder) -> Words:
         terms, config = shared.terms, shared.config
-        layout = Layout.of(config, size=len(trained.update), members=len(terms.members), max_weight=terms.max_weight)
+        layout = Layout.of(
+            config,
+            size=len(trained.update),
+            members=len(terms.members),
+            max_weight=terms.max_weight,
+            model_sha256=terms.model_sha256,
+        )
         if layout.words != terms.words:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
-        # Rounding hides nothing that the masks do not; from the seed, it lets a simulation be repeated to the bit.
-        name = f"secure-fl/rounding/1|{config.seed}|{terms.slot.round}|{self.index}"
-        rounding = hashlib.sha256(name.encode()).digest()
-        if config.dp_distributed:  # noise does hide
-            rounding = encoding_seed(config, round=terms.slot.round, site=self.index)
+        rounding = rounding_seed(config, round=terms.slot.round, site=self.index)
         return layout.encode(trained.update, weight, trained.tally, rounding=rounding)
 
     def _weight(self, shared: ShareOrder, images: int) -> int:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
-        entry = next(each for each in self._roster.entries if each.index == self.index)
-        weight = entry.samples if entry.samples is not None else images
-        if shared.config.dp_distributed:
-            weight = 1
+        weight = 1 if shared.config.dp_distributed else self.declared_samples or images
         declared = shared.declared[shared.terms.members.index(self.index)]
         if declared not in (0, weight):
             raise OutOfRange(f"a weight of {declared} is declared for us", why=f"ours is {weight}")
@@ -233,6 +263,17 @@ class SecureSite:
         except BaseException:
             self._end_slot()
             raise
+
+
+def rounding_seed(config: RunConfig, *, round: int, site: int) -> bytes:
+    """What a site rounds by, 32 bytes.
+
+    Rounding hides nothing that the masks do not, so it may come from the run's seed, and a simulation can be repeated
+    to the bit; in distributed differential privacy it is part of the noise.
+    """
+    if config.dp_distributed:
+        return encoding_seed(config, round=round, site=site)
+    return hashlib.sha256(f"secure-fl/rounding/1|{config.seed}|{round}|{site}".encode()).digest()
 
 
 def site_of(context: Context) -> SecureSite:
@@ -291,9 +332,8 @@ def refuse_unprotected(node_config: Mapping[str, Any], config: RunConfig) -> Non
 
 
 def announced_samples(context: Context) -> int:
-    """The count of images that we tell when we join: what the signed roster declares anyway, or 0 for none."""
-    site = site_of(context)
-    return next((each.samples or 0 for each in site._roster.entries if each.index == site.index), 0)
+    """The count of images that we tell when we join: what the roster declares anyway, or 0 for none."""
+    return site_of(context).declared_samples
 
 
 def advertise(message: Message, context: Context) -> Message:
@@ -308,7 +348,8 @@ def share(message: Message, context: Context) -> Message:
 
 def mask(message: Message, context: Context, train: Train) -> Message:
     """Handler of `train.secagg_masked`; `train` makes an update of the received model."""
-    return masked_answer(message, site_of(context).mask(read_masked_order(message), train))
+    words, epsilon = site_of(context).mask(read_masked_order(message), train)
+    return masked_answer(message, words, epsilon=epsilon)
 
 
 def agree(message: Message, context: Context) -> Message:

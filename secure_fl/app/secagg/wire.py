@@ -15,6 +15,7 @@ costs Flower requests of its own. What arrives is untrusted at either end: reade
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,7 @@ __all__ = [
     "content_of_slot",
     "masked_answer",
     "read_bytes",
+    "read_epsilon",
     "read_masked_order",
     "read_open_order",
     "read_share_order",
@@ -135,9 +137,13 @@ def answer(message: Message, **fields: bytes) -> Message:
     return Message(RecordDict({_SECAGG: ConfigRecord(said)}), reply_to=message)
 
 
-def masked_answer(message: Message, words: Words) -> Message:
-    """A site's masked vector; nothing else goes with it, and what it measured is in it."""
-    return Message(RecordDict({_MASKED: ArrayRecord({"y": Array(words)})}), reply_to=message)
+def masked_answer(message: Message, words: Words, *, epsilon: float | None) -> Message:
+    """A site's masked vector; what it measured is in it. In the clear goes only what the round has cost in privacy (ε),
+    where it trains under DP-SGD: that depends on the settings and on attempts, and on no image."""
+    content = RecordDict({_MASKED: ArrayRecord({"y": Array(words)})})
+    if epsilon is not None:
+        content[_SECAGG] = ConfigRecord({"epsilon": epsilon})
+    return Message(content, reply_to=message)
 
 
 def read_slot(message: Message) -> Slot:
@@ -181,6 +187,12 @@ def read_bytes(message: Message, name: str, *, default: bytes | None = None) -> 
     if not isinstance(value, bytes):
         raise Malformed(f"a message without `{name}`")
     return value
+
+
+def read_epsilon(message: Message) -> float | None:
+    """What a site says that the run has cost it; None without differential privacy, or where it is no number."""
+    value = record_of(message, _SECAGG, ConfigRecord).get("epsilon")
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def read_words(message: Message, *, words: int, dtype: np.dtype[Any]) -> Words:
