@@ -27,6 +27,7 @@ from audit.findings import Finding, Place
 __all__ = [
     "Array",
     "Blob",
+    "Blobs",
     "Flag",
     "Masked",
     "MessageRule",
@@ -106,7 +107,15 @@ class Masked:
     shape: tuple[int, ...]
 
 
-Rule = Text | Blob | Number | Flag | Numbers | Texts | Array | Masked
+@dataclass(frozen=True)
+class Blobs:
+    """At most `most` byte strings in a list, each of at most `longest` bytes."""
+
+    most: int
+    longest: int
+
+
+Rule = Text | Blob | Blobs | Number | Flag | Numbers | Texts | Array | Masked
 
 
 @dataclass(frozen=True)
@@ -275,6 +284,10 @@ def _fault(value: Any, rule: Rule) -> str:
             if not isinstance(value, list) or len(value) > most:
                 return f"a list of at most {most} texts is declared"
             return next(filter(None, (_text_fault(text, each) for text in value)), "")
+        case Blobs(most, longest):
+            if not isinstance(value, list) or len(value) > most:
+                return f"a list of at most {most} byte strings is declared"
+            return next(filter(None, (_fault(each, Blob(0, longest)) for each in value)), "")
         case Array(dtype, shape) | Masked(dtype, shape):
             if not isinstance(value, np.ndarray):
                 return f"{type(value).__name__} in place of an array"
@@ -328,7 +341,9 @@ def _bytes(value: Any) -> bytes:
             return str(value).encode("utf-8", "surrogateescape")
 
 
-_TYPES: Mapping[str, Any] = {each.__name__: each for each in (Text, Blob, Number, Flag, Numbers, Texts, Array, Masked)}
+_TYPES: Mapping[str, Any] = {
+    each.__name__: each for each in (Text, Blob, Blobs, Number, Flag, Numbers, Texts, Array, Masked)
+}
 
 
 def _spelled(rule: Rule) -> dict[str, Any]:

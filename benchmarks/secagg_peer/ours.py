@@ -84,7 +84,7 @@ def ask_for_both() -> str:
         index: sites.clients[index].agree([each for each in range(5) if survived or each != victim])
         for index, survived in told.items()
     }
-    return refusal_of(*(lambda index=index: sites.clients[index].open(agreements) for index in told))  # type: ignore[misc]
+    return refusal_of(*(lambda index=index: sites.clients[index].open(agreements) for index in told))
 
 
 def ask_twice() -> str:

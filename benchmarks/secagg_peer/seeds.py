@@ -58,11 +58,12 @@ def first_outputs(seeds: Words) -> Words:
         if word == 1:
             second = state.copy()
     mixed = (seeds & _UPPER) | (second & _LOWER)
-    output = state ^ (mixed >> np.uint32(1)) ^ ((mixed & np.uint32(1)) * _TWIST)
+    output: Words = state ^ (mixed >> np.uint32(1)) ^ ((mixed & np.uint32(1)) * _TWIST)
     output ^= output >> np.uint32(11)
     output ^= (output << np.uint32(7)) & np.uint32(0x9D2C5680)
     output ^= (output << np.uint32(15)) & np.uint32(0xEFC60000)
-    return output ^ (output >> np.uint32(18))
+    output ^= output >> np.uint32(18)
+    return output
 
 
 def search(first: Iterable[int], start: int = 0, stop: int = CANDIDATES) -> list[int]:

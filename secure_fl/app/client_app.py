@@ -173,6 +173,18 @@ def train(message: Message, context: Context) -> Message:
     )
 
 
+@app.query("secagg_commit")
+def secagg_commit(message: Message, context: Context) -> Message:
+    """Before the first round of a grouped run: our word that we have drawn."""
+    return secagg.commit(message, context)
+
+
+@app.query("secagg_reveal")
+def secagg_reveal(message: Message, context: Context) -> Message:
+    """What we had drawn, once all have given their word."""
+    return secagg.reveal(message, context)
+
+
 @app.query("secagg_advertise")
 def secagg_advertise(message: Message, context: Context) -> Message:
     """Secure aggregation, trip 0: keys for a slot."""
@@ -195,7 +207,10 @@ def secagg_masked(message: Message, context: Context) -> Message:
         configure_torch(config.threads, config.device)
         update, metrics = _contribution(order, config, site)
         data = _data(config, site.index)
-        return secagg.Trained(update, Tally(len(data.train.labels), len(data.validation.labels), metrics))
+        tally = Tally(len(data.train.labels), len(data.validation.labels), metrics)
+        if site.adversary is not None:
+            return secagg.Trained.unclipped(update, tally, clip=config.secagg_clip)
+        return secagg.Trained(update, tally)
 
     return secagg.mask(message, context, trained)
 

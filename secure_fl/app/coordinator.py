@@ -128,6 +128,8 @@ class _Run:
                 self.aggregator,
                 journal=journal,
                 lives=lambda: self.record.summary().attempts,
+                run=self.record.id,
+                folder=self.record.folder,
                 stepper=stepper_of(self.config, self.record, self.roster, parameters=self.bench.vector_spec.size),
             )
         privacy = ClientPrivacy.of(self.config, self.record, self.roster) if self.config.dp_of_sites else None

@@ -27,8 +27,8 @@ from secure_fl.audited.evidence import CAPTURE_FILE, EVIDENCE_FILE, SECRETS_FILE
 from secure_fl.audited.leakage import measure_leakage
 from secure_fl.audited.pictures import index_of
 from secure_fl.audited.recheck import examined
-from secure_fl.audited.secagg import SEEN
 from secure_fl.audited.searches import searches_part
+from secure_fl.audited.secagg import SEEN
 from secure_fl.audited.sections import (
     environment_part,
     model_part,

@@ -96,7 +96,9 @@ def _orders(config: RunConfig, extent: Extent, settings: Mapping[str, Rule]) -> 
 def _replies(config: RunConfig, extent: Extent) -> list[MessageRule]:
     """What a site says to the coordinator."""
     site = Text(64, "[A-Za-z0-9._-]+")
-    samples, signature = Number(1, config.sample_cap, whole=True), Blob(0, 64)
+    # Under secure aggregation a site keeps its count to itself: 0, unless the roster declares it.
+    samples = Number(0 if config.secagg != "none" else 1, config.sample_cap, whole=True)
+    signature = Blob(0, 64)
     classes = Numbers(extent.classes, -1, 1)
     measured = _UNDER_DP if config.dp_withholds else {**_MEASURED, "metrics/per-class-accuracy": classes}
     joined: dict[str, Rule] = {

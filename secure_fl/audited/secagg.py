@@ -13,7 +13,7 @@ import numpy as np
 
 from audit.controls.plan import Saying
 from audit.decode.conversation import TO_COORDINATOR, TO_SITE
-from audit.detect.schema import Blob, Masked, MessageRule, Numbers, Rule
+from audit.detect.schema import Blob, Blobs, Masked, MessageRule, Number, Numbers, Rule, Text
 from secure_fl.app.secagg import wire
 from secure_fl.app.secagg.layout import Layout
 from secure_fl.config import RunConfig
@@ -30,7 +30,7 @@ AUDITED = (
     "What was sent without a mask, or under a mask that had served before, is a finding.",
 )
 NOT_PROVEN = (
-    "That masks were secret. Words under a mask whose seed somebody knows, or of a generator that can be guessed, are as "
+    "That masks were secret. Words under a mask whose seed somebody knows, or of a guessable generator, are as "
     "uniform as others. Secrecy follows from the protocol and from the identity keys in the sites' rosters; `secure-fl "
     "runs verify` checks every signature of it. Uniform words prove no security.",
     "Anything about what a sum over several sites gives away, except where a bound on privacy is stated.",
@@ -42,6 +42,9 @@ SEEN = {
     "single site's. What a bare update shows, below, is what it would have seen without.",
 }
 """By mode: what the section on leakage has to say first."""
+
+_COMMIT, _REVEAL = "query.secagg_commit", "query.secagg_reveal"
+_DRAWN = 256  # bytes of a site's commitment or number, at most
 
 
 def sum_messages(
@@ -55,28 +58,43 @@ def sum_messages(
         "secagg/declared": Numbers(config.sites, 0, config.sample_cap),
         "secagg/groups": Blob(1, 512 + 256 * config.sites),
     }
+    told = {path.replace("config/", "secagg/config."): rule for path, rule in settings.items()}
     inbox = _by_site("inbox", config, _at_most(_sealed_for_one(config.sites)))
     following = _by_site("agreements", config, agreement) | {"secagg/following": slot}
     to_site: Mapping[str, Mapping[str, Rule]] = {
         wire.ADVERTISE: {},
-        wire.SHARE: {**share, **settings, **_by_site("adverts", config, advert)},
+        wire.SHARE: {**share, **told, **_by_site("adverts", config, advert)},
         wire.MASKED: {**order, **inbox},
         wire.AGREE: {"secagg/survivors": survivors},
         wire.OPEN: following,
         wire.FORGET: {},
     }
-    masked = Masked(f"u{_bytes(config)}", (_words(config, parameters),))
+    masked: dict[str, Rule] = {"masked/y": Masked(f"u{_bytes(config)}", (_words(config, parameters),))}
+    if config.dp_at_sites or config.dp_distributed:  # what the run has cost a site so far
+        masked["secagg/epsilon"] = Number(0, 1e9, any_float=True)
     to_coordinator: Mapping[str, Mapping[str, Rule]] = {
         wire.ADVERTISE: {"secagg/advert": advert},
         wire.SHARE: {"secagg/sealed": _at_most(_sealed(config.sites))},
-        wire.MASKED: {"masked/y": masked},
+        wire.MASKED: masked,
         wire.AGREE: {"secagg/agreement": agreement},
         wire.OPEN: {"secagg/opening": _at_most(_opening(config.sites)), "secagg/advert": advert},
         wire.FORGET: {},
     }
     return [
+        *(_draw(config) if config.secagg == "grouped" else ()),
         *(MessageRule(kind, {"secagg/slot": slot, **values}, TO_SITE) for kind, values in to_site.items()),
         *(MessageRule(kind, values, TO_COORDINATOR) for kind, values in to_coordinator.items()),
+    ]
+
+
+def _draw(config: RunConfig) -> list[MessageRule]:
+    """The two queries in which the sites draw their groups (`secure_fl.app.secagg.groups`)."""
+    run, whole, said = Text(64, "[A-Za-z0-9._-]+"), Number(0, config.sites, whole=True), Blob(1, _DRAWN)
+    return [
+        MessageRule(_COMMIT, {"secagg/run": run, "secagg/size": whole, "secagg/sites": whole}, TO_SITE),
+        MessageRule(_COMMIT, {"secagg/commitment": said}, TO_COORDINATOR),
+        MessageRule(_REVEAL, {"secagg/run": run, "secagg/commitments": Blobs(config.sites, _DRAWN)}, TO_SITE),
+        MessageRule(_REVEAL, {"secagg/reveal": said}, TO_COORDINATOR),
     ]
 
 
@@ -94,9 +112,9 @@ def _bytes(config: RunConfig) -> int:
     return int(config.secagg_bits) // 8
 
 
-def _by_site(record: str, config: RunConfig, rule: Rule) -> dict[str, Rule]:
+def _by_site(table: str, config: RunConfig, rule: Rule) -> dict[str, Rule]:
     """A table by roster index."""
-    return {f"{record}/{index}": rule for index in range(config.sites)}
+    return {f"secagg/{table}.{index}": rule for index in range(config.sites)}
 
 
 # The longest message of each kind, with zeros in place of what it says: of all sites, and the run with a long name.

@@ -33,6 +33,7 @@ RUN_FLAGS = (
     *("model", "norm", "weights"),
     *("rounds", "local-epochs", "batch-size", "lr"),
     *("dp-epsilon", "dp-delta", "dp-unit"),
+    *("secagg", "secagg-group-size"),
     *("defense", "byzantine", "attack", "attackers"),
     *("grid", "audit", "seed"),
 )
@@ -43,6 +44,7 @@ _PANELS = {
     "model": "Model",
     "training": "Training",
     "privacy": "Privacy",
+    "secagg": "Privacy",
     "defense": "Defense",
     "federation": "Federation",
     "audit": "Federation",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secure_fl.cli.output import current, examples, home, shown_path
-from secure_fl.errors import NotFoundError, SecureFLError
+from secure_fl.errors import IntegrityError, NotFoundError, SecureFLError
 
 if TYPE_CHECKING:
     from secure_fl.runs import RunRecord
@@ -102,11 +102,18 @@ def delete(
 
 
 @app.command(epilog=examples("secure-fl runs verify latest"))
-def verify(run: Run) -> None:
+def verify(
+    run: Run,
+    roster: Annotated[
+        Path | None,
+        typer.Option(help="The sites' roster, by which to check the signatures of secure aggregation.", dir_okay=False),
+    ] = None,
+) -> None:
     """Check that nothing in a record was altered: the chain of events, and every file that it names.
 
     What this cannot see: a chain that was rewritten as a whole, or cut at its end. Keep the last hash
-    somewhere else to see that too.
+    somewhere else to see that too. Of a run under secure aggregation, every signature is checked as well:
+    by the roster that you give, else by the one in the record.
     """
     record = _open(run)
     found = record.verify()
@@ -114,7 +121,31 @@ def verify(run: Run) -> None:
         current().note(f"note: {line}")
     data = {"run_id": record.id, "events": found.events, "head": found.head, "files": found.files, "notes": found.notes}
     words = f"verified {record.id}: {found.events} events, {len(found.files)} files\nlast hash {found.head}"
+    if record.config.secagg != "none":
+        sums = _verify_sums(record, roster)
+        data["secure_sums"] = sums
+        words += f"\n{sums['summed']} secure sums in {sums['attempts']} attempts, every signature checked"
     current().result(data, words)
+
+
+def _verify_sums(record: RunRecord, roster: Path | None) -> dict[str, int]:
+    """How many secure sums stand; raises IntegrityError where one does not."""
+    from secure_fl.app.identity import Roster
+    from secure_fl.app.secagg.proof import prove_sums, recorded_roster
+
+    if roster is None:
+        keys = recorded_roster(record)
+        current().note("note: signatures are checked by the roster in the record; give the sites' own with --roster")
+    else:
+        keys = {each.index: bytes.fromhex(each.identity_key) for each in Roster.read(roster).entries}
+    proof = prove_sums(record, keys)
+    if proof.faults:
+        first = proof.faults[0]
+        raise IntegrityError(
+            f"a secure sum of run {record.id} does not stand: {first.slot}: {first.what}",
+            why=f"{len(proof.faults)} such faults; sites concerned: {sorted({*first.sites}) or 'none by name'}",
+        )
+    return {"summed": proof.summed, "attempts": proof.slots}
 
 
 @app.command(epilog=examples("secure-fl runs plot latest"))

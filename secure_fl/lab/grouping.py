@@ -1,4 +1,4 @@
-"""Secure aggregation as a simulation sees it: the coordinator's rule decides over the means of groups, not over clients.
+"""Secure aggregation as a simulation sees it: the rule decides over the means of groups, not over clients.
 
 `full` is one group of all, `grouped` as many as fit. The groups are dealt as in a real run (`secagg.grouping.deal`);
 its beacon, which real sites draw together, is here a hash of the seed, so that a scenario repeats. Each group's mean is

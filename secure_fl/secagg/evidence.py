@@ -18,23 +18,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from secure_fl.secagg.errors import Malformed, SecAggError
 from secure_fl.secagg.messages import Advert, Agreement, transcript_of
 from secure_fl.secagg.terms import Policy, Slot, Terms
 
-__all__ = ["Fault", "Kind", "SlotEvidence", "judge"]
-
-Kind = Literal["self", "key"]
-"""Of a share: of the seed of an owner's own mask, or of its private mask key."""
+__all__ = ["Fault", "SlotEvidence", "judge"]
 
 
 @dataclass(frozen=True)
 class SlotEvidence:
     """One attempt at one sum. An abandoned one has what it got to: later fields are empty.
 
-    adverts, agreements: by roster index. released: what each holder opened, owner by owner. liars: reasons by index.
+    adverts, agreements: by roster index. released: by holder and owner, of which secret a share was opened: "self" (the
+    seed of the owner's own mask) or "key" (its private mask key). liars: reasons by index.
     """
 
     terms: Terms
@@ -42,7 +40,7 @@ class SlotEvidence:
     transcript: bytes = b""
     survivors: tuple[int, ...] = ()
     agreements: Mapping[int, Agreement] = field(default_factory=dict)
-    released: Mapping[int, Mapping[int, Kind]] = field(default_factory=dict)
+    released: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
     liars: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -70,7 +68,7 @@ class SlotEvidence:
         """The reverse; other fields are ignored. Raises SecAggError where a value is not what `to_mapping` writes."""
         try:
             released = {
-                int(holder): {int(owner): _kind(kind) for owner, kind in kinds.items()}
+                int(holder): {int(owner): str(kind) for owner, kind in kinds.items()}
                 for holder, kinds in plain["released"].items()
             }
             return cls(
@@ -153,7 +151,7 @@ def _survivor_faults(slot: SlotEvidence, roster: Mapping[int, bytes]) -> _Found:
 
 
 def _release_faults(slot: SlotEvidence) -> _Found:
-    opened: dict[int, set[Kind]] = {}
+    opened: dict[int, set[str]] = {}
     for kinds in slot.released.values():
         for owner, kind in kinds.items():
             opened.setdefault(owner, set()).add(kind)
@@ -161,7 +159,7 @@ def _release_faults(slot: SlotEvidence) -> _Found:
         if len(both) > 1:
             yield "both kinds of share were opened", (owner,)
         elif both != {"self" if owner in slot.survivors else "key"}:
-            yield f"shares of its {'key' if owner in slot.survivors else 'self seed'} were opened", (owner,)
+            yield f"a share of kind {both.pop()!r} was opened, which the survivors do not call for", (owner,)
 
 
 def _faults_between(slots: Sequence[SlotEvidence]) -> list[Fault]:
@@ -189,9 +187,3 @@ def _faults_between(slots: Sequence[SlotEvidence]) -> list[Fault]:
 def _named(slot: SlotEvidence) -> str:
     where = slot.terms.slot
     return f"round {where.round}, attempt {where.attempt}, group {where.group}"
-
-
-def _kind(text: str) -> Kind:
-    if text == "self" or text == "key":
-        return text
-    raise ValueError(f"a share is of a self seed or a key, not {text!r}")

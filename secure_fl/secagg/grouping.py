@@ -17,24 +17,21 @@ it so has 2^k draws. And fair groups are still groups: one in which all others a
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from secure_fl.secagg import encoding
 from secure_fl.secagg.errors import (
     CommitmentChanged,
     ForeignSite,
+    Malformed,
     RevealMismatch,
     RevealMissing,
-    SecAggError,
     TooFewToGroup,
     WrongGroup,
 )
+from secure_fl.secagg.keys import verify
 
 __all__ = [
     "NONCE_BYTES",
@@ -52,8 +49,8 @@ __all__ = [
 ]
 
 NONCE_BYTES = 32
-_RECORD = struct.Struct(">I32s64s")  # index, digest or nonce, signature
-_HEADER = struct.Struct(">IHH")  # size of a group, sites, bytes of the run's name
+_SIGNATURE_BYTES = 64
+_SAID_BYTES = 32 + _SIGNATURE_BYTES  # a digest or nonce, and the signature
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,10 @@ class Plan:
         if self.size < 2 or not 0 < len(self.run.encode()) <= 255:
             raise ValueError(f"groups of {self.size} in run {self.run!r}")
 
+    def parts(self) -> tuple[bytes, bytes]:
+        """What it contributes to every statement."""
+        return self.run.encode(), encoding.index_bytes(self.size)
+
 
 @dataclass(frozen=True)
 class Commitment:
@@ -78,15 +79,16 @@ class Commitment:
 
     def statement(self, plan: Plan) -> bytes:
         """What the site signs."""
-        return _framed(b"commitment", plan.run.encode(), _number(plan.size), _number(self.index), self.digest)
+        return encoding.statement("group commitment", *plan.parts(), encoding.index_bytes(self.index), self.digest)
 
     def to_bytes(self) -> bytes:
-        return _RECORD.pack(self.index, self.digest, self.signature)
+        """100 bytes: index, digest, signature."""
+        return encoding.index_bytes(self.index) + self.digest + self.signature
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Commitment:
-        """Raises SecAggError for any other length."""
-        return cls(*_unpacked(data))
+        """Raises Malformed."""
+        return cls(*_said(data))
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,17 @@ class Reveal:
 
     def statement(self, plan: Plan, commitments: bytes) -> bytes:
         """What the site signs; `commitments` is `commitments_digest` of those that it saw."""
-        return _framed(b"reveal", plan.run.encode(), _number(plan.size), _number(self.index), commitments, self.nonce)
+        own = encoding.index_bytes(self.index)
+        return encoding.statement("group reveal", *plan.parts(), own, commitments, self.nonce)
 
     def to_bytes(self) -> bytes:
-        return _RECORD.pack(self.index, self.nonce, self.signature)
+        """100 bytes: index, nonce, signature."""
+        return encoding.index_bytes(self.index) + self.nonce + self.signature
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Reveal:
-        """Raises SecAggError for any other length."""
-        return cls(*_unpacked(data))
+        """Raises Malformed."""
+        return cls(*_said(data))
 
 
 @dataclass(frozen=True)
@@ -119,26 +123,24 @@ class Transcript:
     reveals: tuple[Reveal, ...]
 
     def to_bytes(self) -> bytes:
-        run = self.plan.run.encode()
-        said = [each.to_bytes() for each in self.commitments] + [each.to_bytes() for each in self.reveals]
-        return _HEADER.pack(self.plan.size, len(self.commitments), len(run)) + run + b"".join(said)
+        """The plan, and a table each of what was committed and revealed."""
+        committed = {each.index: each.digest + each.signature for each in self.commitments}
+        revealed = {each.index: each.nonce + each.signature for each in self.reveals}
+        return encoding.pack(*self.plan.parts(), encoding.table(committed), encoding.table(revealed))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Transcript:
-        """Raises SecAggError for bytes that no transcript has."""
+        """Raises Malformed."""
+        run, size, committed, revealed = encoding.unpack(data, 4)
         try:
-            size, sites, length = _HEADER.unpack_from(data)
-            body = data[_HEADER.size + length :]
-            if len(body) != 2 * sites * _RECORD.size:
-                raise ValueError(f"{len(body)} bytes for {sites} sites")
-            plan = Plan(data[_HEADER.size : _HEADER.size + length].decode(), size)
-        except (struct.error, ValueError) as error:
-            raise SecAggError("these are not the bytes of a grouping", why=str(error)) from None
-        records = [body[at : at + _RECORD.size] for at in range(0, len(body), _RECORD.size)]
+            plan = Plan(run.decode(), int.from_bytes(size, "big"))
+        except ValueError as error:
+            raise Malformed("a grouping of no run, or into no groups", why=str(error)) from None
+        said, told = (encoding.from_table(each, _SAID_BYTES) for each in (committed, revealed))
         return cls(
             plan,
-            tuple(Commitment.from_bytes(each) for each in records[:sites]),
-            tuple(Reveal.from_bytes(each) for each in records[sites:]),
+            tuple(Commitment(index, *_split(each)) for index, each in said.items()),
+            tuple(Reveal(index, *_split(each)) for index, each in told.items()),
         )
 
 
@@ -192,10 +194,10 @@ def groups_of(transcript: Transcript, roster: Mapping[int, bytes], *, fewest: in
         reveal = revealed[index]
         if nonce_digest(plan, index, reveal.nonce) != committed[index]:
             raise RevealMismatch(f"site {index} reveals another number than it has committed itself to")
-        if not _signed(roster[index], reveal.statement(plan, digest), reveal.signature):
+        if not verify(roster[index], reveal.statement(plan, digest), reveal.signature):
             raise RevealMismatch(f"site {index} has not revealed over these commitments")
     nonces = [revealed[index].nonce for index in sorted(committed)]
-    beacon = hashlib.sha256(_framed(b"beacon", plan.run.encode(), digest, *nonces)).digest()
+    beacon = encoding.digest("group beacon", *plan.parts(), digest, *nonces)
     return Groups(deal(beacon, sorted(committed), plan.size))
 
 
@@ -208,7 +210,7 @@ def inspect_commitment(plan: Plan, commitment: Commitment, roster: Mapping[int, 
     """
     if commitment.index not in roster:
         raise ForeignSite(f"site {commitment.index} is not in the roster")
-    if not _signed(roster[commitment.index], commitment.statement(plan), commitment.signature):
+    if not verify(roster[commitment.index], commitment.statement(plan), commitment.signature):
         raise CommitmentChanged(f"the commitment of site {commitment.index} is not what it signed")
 
 
@@ -242,7 +244,7 @@ def deal(beacon: bytes, members: Sequence[int], size: int) -> tuple[tuple[int, .
     count = len(members) // size
     if count < 1:
         raise ValueError(f"{len(members)} sites in groups of {size}")
-    order = sorted(members, key=lambda index: hashlib.sha256(_framed(b"place", beacon, _number(index))).digest())
+    order = sorted(members, key=lambda index: encoding.digest("group place", beacon, encoding.index_bytes(index)))
     least, over = divmod(len(members), count)
     cuts = [number * least + min(number, over) for number in range(count + 1)]
     return tuple(tuple(sorted(order[begin:end])) for begin, end in pairwise(cuts))
@@ -250,35 +252,21 @@ def deal(beacon: bytes, members: Sequence[int], size: int) -> tuple[tuple[int, .
 
 def nonce_digest(plan: Plan, index: int, nonce: bytes) -> bytes:
     """What a site commits itself to: SHA-256 over its nonce, bound to the run and to itself."""
-    return hashlib.sha256(_framed(b"nonce", plan.run.encode(), _number(index), nonce)).digest()
+    return encoding.digest("group nonce", *plan.parts(), encoding.index_bytes(index), nonce)
 
 
 def commitments_digest(commitments: Sequence[Commitment]) -> bytes:
     """SHA-256 over all commitments by index: which sites take part, and what each has said."""
     said = sorted(commitments, key=lambda each: each.index)
-    return hashlib.sha256(_framed(b"commitments", *(each.to_bytes() for each in said))).digest()
+    return encoding.digest("group commitments", *(each.to_bytes() for each in said))
 
 
-def _signed(key: bytes, statement: bytes, signature: bytes) -> bool:
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, statement)
-    except InvalidSignature:
-        return False
-    return True
+def _said(data: bytes) -> tuple[int, bytes, bytes]:
+    head = len(data) - _SAID_BYTES
+    if head != len(encoding.index_bytes(0)):
+        raise Malformed(f"a commitment or reveal of {len(data)} bytes")
+    return int.from_bytes(data[:head], "big"), *_split(data[head:])
 
 
-def _unpacked(data: bytes) -> tuple[int, bytes, bytes]:
-    try:
-        index, value, signature = _RECORD.unpack(data)
-    except struct.error as error:
-        raise SecAggError("these are not the bytes of a commitment or reveal", why=str(error)) from None
-    return index, value, signature
-
-
-def _number(value: int) -> bytes:
-    return struct.pack(">I", value)
-
-
-def _framed(label: bytes, *parts: bytes) -> bytes:
-    """A domain label and length-prefixed parts: no two statements share an encoding."""
-    return b"".join(struct.pack(">I", len(each)) + each for each in (b"secure-fl grouping v1 " + label, *parts))
+def _split(said: bytes) -> tuple[bytes, bytes]:
+    return said[:-_SIGNATURE_BYTES], said[-_SIGNATURE_BYTES:]

@@ -109,7 +109,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"weights={record.folder / 'model.safetensors'}"
 
 
-@pytest.mark.parametrize("mode", ["secagg=none"])
+@pytest.mark.parametrize("mode", ["secagg=none", "secagg=full"])
 def test_ten_times_the_step_backwards_is_undone_and_without_the_gate_the_model_is_lost(
     home: Path, learned: str, mode: str
 ) -> None:

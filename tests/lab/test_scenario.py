@@ -12,8 +12,16 @@ from secure_fl.lab.scenario import ENGINE, Scenario
 
 
 def test_the_manifest_holds_every_setting_but_names_and_folders(small: Scenario) -> None:
-    assert set(small.manifest()) == {"engine", *small.to_mapping()} - {"name", "teaches", "data-dir"}
-    assert small.manifest()["engine"] == ENGINE
+    protected = small.changed(secagg="full").manifest()
+    assert set(protected) == {"engine", *small.to_mapping()} - {"name", "teaches", "data-dir"}
+    assert protected["engine"] == ENGINE
+
+
+def test_settings_of_secure_aggregation_are_no_part_of_a_manifest_without_it(small: Scenario) -> None:
+    assert set(small.changed(secagg="full").manifest()) - set(small.manifest()) == {
+        "secagg", "secagg-group-size", "secagg-clip",
+    }  # fmt: skip
+    assert small.changed(secagg_clip=3.0).digest() == small.digest()
 
 
 def test_a_manifest_is_a_scenario_again_with_the_same_digest(small: Scenario) -> None:

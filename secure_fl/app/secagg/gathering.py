@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,19 +27,21 @@ from secure_fl.app.gathering import Gathered, shortfall
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import EventSink, Member
 from secure_fl.app.messages import Order
+from secure_fl.app.secagg.groups import Draw, Grouped, form_groups, groups_on_record
 from secure_fl.app.secagg.layout import Layout, averages, digest_of, largest_weight
 from secure_fl.app.secagg.rounds import Attempt, GroupSum, Part, Standing, forget
-from secure_fl.app.strategy import Aggregator, Combination
+from secure_fl.app.secagg.voting import Verdict, Voting
+from secure_fl.app.strategy import Aggregator
 from secure_fl.config import RunConfig
 from secure_fl.errors import BudgetError, FederationError
-from secure_fl.privacy.regime import client_epsilon_after
-from secure_fl.protection import privacy_set, threshold_of
+from secure_fl.privacy.regime import spent_after
+from secure_fl.protection import privacy_set, privacy_summary, threshold_of
 from secure_fl.secagg.errors import FalseSecrets, SlotReused
 from secure_fl.secagg.graph import shape_of
 from secure_fl.secagg.server import Server
 from secure_fl.secagg.terms import Slot, Terms
 
-__all__ = ["Groups", "Journal", "Protected"]
+__all__ = ["Journal", "Protected"]
 
 # At a round, in one life of the coordinator.
 _ATTEMPTS = 2
@@ -71,23 +73,13 @@ class Journal:
         self._held.clear()
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Whose updates are summed with whose: roster indexes, ascending.
-
-    proof: how the groups came about, for sites to check; empty where all are in one.
-    """
-
-    members: tuple[tuple[int, ...], ...]
-    proof: bytes = b""
-
-
 class Protected:
     """Rounds in which only sums are seen.
 
     journal: where the courier, too, records its events. lives: how often this run has been started, the present life
     included: attempts are numbered across all of them, so that a round that is repeated after a crash is another slot.
-    stepper: makes steps of sums in which noise is shared.
+    run, folder: the run's id, and its folder, where its groups are kept. stepper: makes steps of sums in which noise is
+    shared.
     """
 
     def __init__(
@@ -100,6 +92,8 @@ class Protected:
         *,
         journal: Journal,
         lives: Callable[[], int],
+        run: str,
+        folder: Path,
         stepper: Stepper | None = None,
     ) -> None:
         if any(not entry.identity_key for entry in roster.entries):
@@ -108,12 +102,16 @@ class Protected:
                 why="this grid's sites have none",
                 fix="start the run with `secure-fl run`",
             )
-        self._courier, self._bench, self._config, self._aggregator = courier, bench, config, aggregator
-        self._journal, self._lives, self._stepper = journal, lives, stepper
+        self._courier, self._bench, self._config, self._stepper = courier, bench, config, stepper
+        self._journal, self._lives, self._folder = journal, lives, folder
         self._keys = {entry.index: bytes.fromhex(entry.identity_key) for entry in roster.entries}
         self._declared = {entry.index: entry.samples or 0 for entry in roster.entries}
         self._names = {entry.index: entry.name for entry in roster.entries}
-        self._groups = Groups((tuple(sorted(self._keys)),))
+        self._voting = Voting(config, aggregator, self._names)
+        self._draw = Draw(run, config.secagg_group_size, len(self._keys))
+        self._groups = Grouped((tuple(sorted(self._keys)),), b"")
+        if config.secagg == "grouped":
+            self._groups = groups_on_record(self._keys, self._draw, folder=folder)
         self._standing: dict[int, Standing] = {}
         self._barred: set[int] = set()
 
@@ -124,39 +122,47 @@ class Protected:
 
     def facts(self) -> Mapping[str, Any]:
         """The mode, and what it promises."""
-        config = self._config
+        config, groups = self._config, self._groups.members
         return {
+            "protection": privacy_summary(config),
             "secagg": {
                 "mode": config.secagg,
                 "privacy_set": privacy_set(config),
-                "thresholds": [threshold_of(len(members)) for members in self._groups.members],
-                "groups": [[self._names[index] for index in members] for members in self._groups.members],
+                "thresholds": [threshold_of(len(members)) for members in groups],
+                "groups": [[self._names[index] for index in members] for members in groups],
                 "byzantine": config.byzantine,
                 "colluders": config.secagg_colluders,
                 "ring_bits": int(config.secagg_bits),
                 "clip": config.secagg_clip,
                 "roster": {str(index): key.hex() for index, key in self._keys.items()},
-            }
+            },
         }
 
     def spent(self) -> Mapping[str, Any]:
         """The run's ε before any site has answered."""
-        return self._spent(0, told=0.0)
+        return spent_after(self._config, 0)
 
-    def _spent(self, round: int, *, told: float | None) -> dict[str, float]:
-        """The run's ε after a round. told: by the site that has spent most; a life repeats one round at most."""
-        spent = {"epsilon": told} if self._config.dp_at_sites and told is not None else {}
-        if self._config.dp_of_sites:
-            rounds = round + self._lives() - 1 if round else 0
-            spent["client_epsilon"] = client_epsilon_after(self._config, rounds)
-        return spent
+    def _spent(self, attempt: Attempt) -> Mapping[str, float]:
+        """ε at the end of a round: what sites told; where noise is shared they tell nothing, and the settings say it.
+
+        A life of the coordinator repeats one round at most.
+        """
+        if attempt.epsilon is not None and not self._config.dp_distributed:
+            return {"epsilon": attempt.epsilon}
+        return spent_after(self._config, attempt.parts[0].slot.round + self._lives() - 1)
 
     def free_members(self) -> list[Member]:
-        """Present sites that owe no answer and have not been barred."""
-        return [each for each in self._courier.free_members() if each.entry.index not in self._barred]
+        """Present sites that owe no answer, have not been barred, and are in a group where groups are formed."""
+        grouped = {index for group in self._groups.members for index in group} or set(self._keys)
+        return [each for each in self._courier.free_members() if each.entry.index in grouped - self._barred]
 
     def gather(self, order: Order, members: list[Member], *, meanwhile: Callable[[], None]) -> Gathered:
         """Open the round's sums, or find it void. Raises QuorumError, BudgetError."""
+        if not self._groups.members:
+            self._groups = form_groups(
+                self._courier, members, self._keys, self._draw, folder=self._folder, events=self._journal
+            )
+            members = self.free_members()
         announced = False
 
         def announce() -> None:
@@ -237,26 +243,29 @@ class Protected:
         return Part(terms, layout, declared, self._groups.proof, server)
 
     def _brought(self, order: Order, attempts: list[Attempt], sums: list[GroupSum]) -> Gathered:
-        made = self._combine(order, sums)
+        made = self._verdict(order, attempts[-1].parts, sums)
         told = averages(_added(sums))
         return Gathered(
             step=made.step,
-            accepted=tuple(self._names[index] for each in sums for index in each.sites),
+            accepted=tuple(self._names[index] for index in made.accepted),
             train_loss=told.pop("train_loss"),
             bytes_up=sum(each.bytes_up for each in attempts),
             bytes_down=sum(each.bytes_down for each in attempts),
             facts={
+                **made.facts,
                 "secagg": {**self._slots(attempts), "clipped": _added(sums).get("clipped"), **told},
-                **self._spent(order.round, told=attempts[-1].epsilon),
+                **self._spent(attempts[-1]),
             },
         )
 
-    def _combine(self, order: Order, sums: list[GroupSum]) -> Combination:
-        """The step of the global model: the mean over all sites is FedAvg's."""
+    def _verdict(self, order: Order, parts: list[Part], sums: list[GroupSum]) -> Verdict:
+        """The step that the sums make: a noised one has a rule of its own, and is longer than any bound."""
         if self._stepper is not None:
             (opened,) = sums
-            return Combination.of_all(self._stepper.step(opened.update, opened.sites, round=order.round), 1)
-        return Combination.of_all(sums[0].update, 1)
+            step = self._stepper.step(opened.update, opened.sites, round=order.round)
+            return Verdict(step, opened.sites, {})
+        reference = self._bench.reference(order.model, round=order.round)
+        return self._voting.judge(order.round, parts, sums, reference=reference, events=self._journal)
 
     def _void(self, order: Order, attempts: list[Attempt]) -> Gathered:
         """The round is lost and the model stays."""
@@ -268,7 +277,7 @@ class Protected:
             bytes_down=sum(each.bytes_down for each in attempts),
             facts={
                 "secagg": {**self._slots(attempts), "void": str(attempts[-1].parts[0].failure)},
-                **self._spent(order.round, told=attempts[-1].epsilon),
+                **self._spent(attempts[-1]),
             },
         )
 

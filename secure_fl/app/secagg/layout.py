@@ -46,6 +46,10 @@ _MEASURED = (
 class Codec(Protocol):
     """An encoding of updates in the ring: `FixedPoint` and its kin."""
 
+    @property
+    def scale(self) -> float:
+        """Steps per unit of weight times update."""
+
     def encode(self, update: Vector, weight: int, out: Words, *, rounding: bytes) -> float:
         """Write (d,) words; the factor, at most 1, by which the update was clipped."""
 
@@ -105,12 +109,10 @@ class Layout:
         if not config.dp_distributed:
             names = ("weight", "clipped") if config.dp_at_sites else ("weight", "clipped", *_MEASURED)
         numbers = ring, members, config.secagg_clip, max_weight
-        codec: Codec
-        if (private := codec_of(config, members=members, quorum=threshold_of(members), parameters=size)) is not None:
-            codec = private
-        elif ring.bits == 32:
+        codec: Codec | None = codec_of(config, members=members, quorum=threshold_of(members), parameters=size)
+        if codec is None and ring.bits == 32:
             codec = FixedPoint(*numbers)
-        else:  # too few steps for updates as they are
+        elif codec is None:  # too few steps for updates as they are
             codec = RotatedFixedPoint(*numbers, Rotation(size, bytes.fromhex(model_sha256)))
         return cls(size, codec, Counters(names, members, ring))
 

@@ -13,6 +13,7 @@ sums (`released`). A site that has `secagg-fewest` refuses to train without secu
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flwr.app import Context, Message
 
 from secure_fl.app.distributed_privacy import encoding_seed
 from secure_fl.app.identity import Roster, SiteSigner
 from secure_fl.app.messages import Order
+from secure_fl.app.secagg.groups import GroupMember
 from secure_fl.app.secagg.layout import Layout, Tally, digest_of
 from secure_fl.app.secagg.released import Released, Sum
 from secure_fl.app.secagg.wire import (
@@ -44,6 +47,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import FederationError
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.errors import NotOnRoster, OtherTerms, OutOfRange, SlotMismatch, WrongOrder, WrongVector
+from secure_fl.secagg.grouping import Commitment, Reveal
 from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed
 from secure_fl.secagg.ring import Vector, Words
 from secure_fl.secagg.terms import Policy, Slot
@@ -55,11 +59,13 @@ __all__ = [
     "advertise",
     "agree",
     "announced_samples",
+    "commit",
     "forget",
     "mask",
     "open_shares",
     "refuse_unprotected",
     "rejoin",
+    "reveal",
     "rounding_seed",
     "share",
     "site_of",
@@ -73,29 +79,33 @@ _SITES: dict[str, SecureSite] = {}
 
 @dataclass(frozen=True)
 class Trained:
-    """What a site's images made of a model: the update (d,), and what was measured on the way."""
+    """What a site's images made of a model: the update (d,), and what was measured on the way.
+
+    times: how often the encoded update is added; a simulated attacker escapes the clip of honest code so.
+    """
 
     update: Vector
     tally: Tally
+    times: int = 1
+
+    @classmethod
+    def unclipped(cls, update: Vector, tally: Tally, *, clip: float) -> Trained:
+        """Of an attacker: words that decode to `update`, however long it is; what any site could send."""
+        times = max(1, math.ceil(float(np.linalg.norm(update.astype(np.float64))) / clip))
+        return cls(update / np.float32(times), tally, times)
 
 
 Train = Callable[[Order], Trained]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class _Ready:
-    """What a site sends in a round, before masks, for as many attempts as it takes.
+    """What goes out in every attempt at a round: encoded, not masked. epsilon: what it has cost, under DP-SGD."""
 
-    moment: the round's sum and the digest of all settings. epsilon: what the run has cost in privacy with it.
-    """
-
-    moment: tuple[Sum, str]
+    moment: Sum
+    settings_sha256: str
     words: Words
     epsilon: float | None
-
-    def serves(self, slot: Slot) -> bool:
-        """Whether it is for another attempt at the same round."""
-        return (self.moment[0].run, self.moment[0].round) == (slot.run, slot.round)
 
 
 class SecureSite:
@@ -104,6 +114,7 @@ class SecureSite:
     def __init__(self, index: int, signer: SiteSigner, roster: Roster, *, fewest: int, released: Released) -> None:
         self.index, self.released, self.sign = index, released, signer.sign
         self._roster, self._fewest = roster, fewest
+        self._groups = GroupMember(index, signer.sign)
         self._client: Client | None = None
         self._shared: ShareOrder | None = None
         self._sum: Sum | None = None
@@ -129,10 +140,18 @@ class SecureSite:
         self._end_slot()
         self._ready = None
 
+    def commit(self, message: Message) -> Commitment:
+        """Take part in the draw of a run's groups; raises TooFewMembers, and as `GroupMember.commit`."""
+        return self._groups.commit(message, self._roster, fewest=self._fewest)
+
+    def reveal(self, message: Message) -> Reveal:
+        """Tell what we had drawn; raises as `GroupMember.reveal`."""
+        return self._groups.reveal(message)
+
     def advertise(self, slot: Slot) -> Advert:
         """Fresh keys for this slot; what was left of another is dropped. Raises as `Client.advertise`."""
         self._end_slot()
-        if self._ready is not None and not self._ready.serves(slot):
+        if self._ready is not None and (self._ready.moment.run, self._ready.moment.round) != (slot.run, slot.round):
             self._ready = None
         policy = Policy(fewest=self._fewest)
         # A client of its own for each slot: what must be remembered beyond one is in `released`, on disk.
@@ -145,6 +164,7 @@ class SecureSite:
         Raises:
             OtherTerms: the settings are not those that the terms name.
             NotOnRoster: the members are not the sites of this run by our roster.
+            WrongGroup: they are not those of our group; or as `GroupMember.check`.
             SlotReused: we have opened another sum of this round.
         """
         with self._refusals_end_the_slot():
@@ -159,6 +179,8 @@ class SecureSite:
                 raise NotOnRoster("the members are not the sites that our roster names for this run", sites=others)
             # The run's promise counts its colluders in; the core's own policy knows of none.
             Policy(fewest=self._fewest, colluders=config.secagg_colluders).check(terms, self.index, self._keys())
+            if config.secagg == "grouped":
+                self._groups.check(terms, order.groups, config, self._roster)
             sealed = self._part().share(terms, order.adverts)
             self._shared = order
             return sealed
@@ -183,13 +205,14 @@ class SecureSite:
                 raise SlotMismatch(f"an order for round {order.order.round} of run {order.order.run}")
             if order.order.model_sha256 != terms.model_sha256 or order.order.config != shared.config:
                 raise OtherTerms("the model or the settings are not those that the terms name")
-            moment = (Sum.of(terms, ()), terms.settings_sha256)
-            if self._ready is None or self._ready.moment != moment:
+            moment, settings = Sum.of(terms, ()), terms.settings_sha256
+            if self._ready is None or (self._ready.moment, self._ready.settings_sha256) != (moment, settings):
                 trained = train(order.order)
-                self._ready = _Ready(moment, self._encoded(trained, shared), trained.tally.metrics.get("dp-epsilon"))
-            words = self._ready.words.copy()
+                spent = trained.tally.metrics.get("dp-epsilon")
+                self._ready = _Ready(moment, settings, self._encoded(trained, shared), spent)
+            ready, words = self._ready, self._ready.words.copy()
             self._part().mask(order.inbox, words)
-            return words, self._ready.epsilon
+            return words, ready.epsilon
 
     def agree(self, slot: Slot, survivors: list[int]) -> Agreement:
         """Sign whose sum it is. Raises SlotReused, and as `Client.agree`."""
@@ -228,11 +251,15 @@ class SecureSite:
             raise WrongVector(f"{terms.words} words", why=f"our update and what goes with it take {layout.words}")
         weight = self._weight(shared, trained.tally.images)
         rounding = rounding_seed(config, round=terms.slot.round, site=self.index)
-        return layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words = layout.encode(trained.update, weight, trained.tally, rounding=rounding)
+        words[: layout.size] *= words.dtype.type(trained.times)
+        return words
 
     def _weight(self, shared: ShareOrder, images: int) -> int:
         """Ours to know: a coordinator that could weigh one site over all others would see its update in the sum."""
-        weight = 1 if shared.config.dp_distributed else self.declared_samples or images
+        if shared.config.dp_distributed:
+            return 1
+        weight = self.declared_samples or images
         declared = shared.declared[shared.terms.members.index(self.index)]
         if declared not in (0, weight):
             raise OutOfRange(f"a weight of {declared} is declared for us", why=f"ours is {weight}")
@@ -334,6 +361,16 @@ def refuse_unprotected(node_config: Mapping[str, Any], config: RunConfig) -> Non
 def announced_samples(context: Context) -> int:
     """The count of images that we tell when we join: what the roster declares anyway, or 0 for none."""
     return site_of(context).declared_samples
+
+
+def commit(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_commit`."""
+    return answer(message, commitment=site_of(context).commit(message).to_bytes())
+
+
+def reveal(message: Message, context: Context) -> Message:
+    """Handler of `query.secagg_reveal`."""
+    return answer(message, reveal=site_of(context).reveal(message).to_bytes())
 
 
 def advertise(message: Message, context: Context) -> Message:
