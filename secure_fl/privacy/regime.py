@@ -25,7 +25,7 @@ from secure_fl.privacy.accounting import PrivacyEvent, epsilon, noise_multiplier
 from secure_fl.privacy.distributed import slack
 from secure_fl.protection import privacy_set
 
-__all__ = ["accounted_delta", "client_epsilon_after", "client_event", "planned", "promise", "sample_event"]
+__all__ = ["accounted_delta", "client_event", "planned", "promise", "sample_event", "spent_after"]
 
 # The share of δ that is kept for the slack of distributed noise.
 _SET_ASIDE = 1e-3
@@ -88,10 +88,17 @@ def client_event(config: RunConfig, *, rounds: int = 1) -> PrivacyEvent:
     return PrivacyEvent(mechanism="gaussian", noise_multiplier=noise, sample_rate=1.0, steps=rounds)
 
 
-def client_epsilon_after(config: RunConfig, rounds: int) -> float:
-    """What so many rounds have cost each site, by the settings alone; each site's own ledger says what it has spent."""
-    events = [client_event(config, rounds=rounds)] if rounds else []
-    return epsilon(events, accounted_delta(config)).value
+def spent_after(config: RunConfig, rounds: int) -> dict[str, float]:
+    """ε after so many rounds, as `round-finished` names it: of each image, of each site; empty without privacy.
+
+    By the settings alone, for a coordinator that sees sums only; each site's ledger says what that site has spent.
+    """
+    spent, delta = {}, accounted_delta(config)
+    if config.dp_at_sites:
+        spent["epsilon"] = epsilon([sample_event(config, rounds=rounds)] if rounds else [], delta).value
+    if config.dp_of_sites:
+        spent["client_epsilon"] = epsilon([client_event(config, rounds=rounds)] if rounds else [], delta).value
+    return spent
 
 
 def promise(config: RunConfig) -> list[dict[str, str | float]]:
