@@ -8,13 +8,16 @@ tables have equal bytes. All integers are unsigned, big-endian.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, cached_property
 
 from secure_fl.secagg.errors import Malformed
 
 __all__ = [
     "DIGEST",
     "PROTOCOL",
+    "Table",
     "digest",
     "from_index_list",
     "from_table",
@@ -35,7 +38,7 @@ _LENGTH = _INDEX = 4
 
 def pack(*parts: bytes) -> bytes:
     """Each part behind its length in four bytes."""
-    return b"".join(len(part).to_bytes(_LENGTH, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(_LENGTH, "big") + part for part in parts])
 
 
 def unpack(data: bytes, count: int) -> list[bytes]:
@@ -54,7 +57,12 @@ def unpack(data: bytes, count: int) -> list[bytes]:
 
 def statement(label: str, *parts: bytes) -> bytes:
     """What is hashed or signed for the purpose `label`."""
-    return pack(PROTOCOL, label.encode(), *parts)
+    return _heading(label) + pack(*parts)
+
+
+@cache
+def _heading(label: str) -> bytes:
+    return pack(PROTOCOL, label.encode())
 
 
 def digest(label: str, *parts: bytes) -> bytes:
@@ -79,15 +87,54 @@ def from_index_list(data: bytes) -> tuple[int, ...]:
     """Roster indexes, strictly ascending; raises Malformed."""
     if len(data) % _INDEX:
         raise Malformed("a list of roster indexes is cut short")
-    indexes = tuple(int.from_bytes(data[at : at + _INDEX], "big") for at in range(0, len(data), _INDEX))
+    indexes = struct.unpack(f">{len(data) // _INDEX}I", data)
     if list(indexes) != sorted(set(indexes)):
         raise Malformed("roster indexes are not in ascending order")
     return indexes
 
 
+class Table(Mapping[int, bytes]):
+    """A table as it is sent, read like a mapping; its rows are taken apart only when they are read.
+
+    The coordinator hands each of n sites n tables of n rows: it makes n of them and cuts.
+    """
+
+    def __init__(self, data: bytes, width: int) -> None:
+        """data: a table whose values have `width` bytes; whoever reads a row finds out if it is not one (Malformed)."""
+        self.data, self.width = data, width
+
+    def without(self, index: int) -> Table:
+        """The same table but for one row that is in it."""
+        step = _INDEX + self.width
+        start = self._indexes.index(index) * step
+        return Table(self.data[:start] + self.data[start + step :], self.width)
+
+    @cached_property
+    def _rows(self) -> dict[int, bytes]:
+        return from_table(self.data, self.width)
+
+    @cached_property
+    def _indexes(self) -> list[int]:
+        return list(self._rows)
+
+    def __getitem__(self, index: int) -> bytes:
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self.data) // (_INDEX + self.width)
+
+
 def table(rows: Mapping[int, bytes]) -> bytes:
-    """Index and value of each row, indexes ascending."""
-    return b"".join(index_bytes(index) + rows[index] for index in sorted(rows))
+    """Index and value of each row, indexes ascending; raises Malformed where an index does not fit."""
+    if type(rows) is Table:  # isinstance of an abstract class costs more than the rest
+        return rows.data
+    try:
+        return b"".join([index.to_bytes(_INDEX, "big") + rows[index] for index in sorted(rows)])
+    except (OverflowError, AttributeError, TypeError):
+        raise Malformed("not a table of roster indexes") from None
 
 
 def from_table(data: bytes, width: int) -> dict[int, bytes]:
@@ -96,5 +143,5 @@ def from_table(data: bytes, width: int) -> dict[int, bytes]:
     if len(data) % step:
         raise Malformed("a table is cut short")
     starts = range(0, len(data), step)
-    indexes = from_index_list(b"".join(data[at : at + _INDEX] for at in starts))
+    indexes = from_index_list(b"".join([data[at : at + _INDEX] for at in starts]))
     return {index: data[at + _INDEX : at + step] for index, at in zip(indexes, starts, strict=True)}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from secure_fl.secagg import encoding, keys, shamir
 from secure_fl.secagg.encoding import DIGEST
@@ -137,24 +138,26 @@ class Sealed:
         commitments: Mapping[int, bytes],
     ) -> bytes:
         """What the owner signs."""
-        leaves = _leaves(ciphertexts, commitments)
-        return _sealed_statement(transcript, owner, secret, leaves)
+        return _sealed_statement(transcript, owner, secret, _leaves(ciphertexts, commitments))
+
+    @cached_property
+    def _leaves(self) -> encoding.Table:
+        return encoding.Table(encoding.table(_leaves(self.ciphertexts, self.commitments)), DIGEST)
 
     def verify(self, owner: int, identity: bytes) -> bool:
         """Whether the identity signed all of this as `owner`."""
-        signed = self.statement(self.transcript, owner, self.secret, self.ciphertexts, self.commitments)
+        signed = _sealed_statement(self.transcript, owner, self.secret, self._leaves)
         return keys.verify(identity, signed, self.signature)
 
     def inbox(self, recipients: Iterable[int]) -> dict[int, SealedForMe]:
         """What each recipient, one of those sealed to, gets to see."""
-        leaves = _leaves(self.ciphertexts, self.commitments)
         return {
             recipient: SealedForMe(
                 self.transcript,
                 self.secret,
                 self.ciphertexts[recipient],
                 self.commitments[recipient],
-                {holder: leaf for holder, leaf in leaves.items() if holder != recipient},
+                self._leaves.without(recipient),
                 self.signature,
             )
             for recipient in recipients
@@ -285,5 +288,6 @@ def _require(value: bytes, length: int) -> None:
 
 
 def _require_rows(rows: Mapping[int, bytes], width: int) -> None:
-    for value in rows.values():
-        _require(value, width)
+    widths = {rows.width} if type(rows) is encoding.Table else set(map(len, rows.values()))
+    if not widths <= {width}:
+        raise Malformed(f"fields have {sorted(widths)} bytes instead of {width}")

@@ -18,7 +18,14 @@ from secure_fl.runs import RunRecord
 from secure_fl.secagg.noise import DiscreteGaussian
 
 CLIENT = ("dp-unit=client", "rounds=2", "model=tanh_cnn", "local-epochs=1")
-GLOBAL = ("dp-sgd=distributed", "rounds=4", "model=tanh_cnn", "dp-sample-rate=0.5", "momentum=0.5", "dp-noise-multiplier=1")
+GLOBAL = (
+    "dp-sgd=distributed",
+    "rounds=4",
+    "model=tanh_cnn",
+    "dp-sample-rate=0.5",
+    "momentum=0.5",
+    "dp-noise-multiplier=1",
+)
 PRIVATE = ("grid=local", "sites=5", "samples=200", "test-samples=40", "partition=iid", "secagg=full", "dp-delta=1e-4")
 
 

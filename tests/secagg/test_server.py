@@ -79,6 +79,12 @@ def test_an_owner_that_more_holders_dispute_than_can_be_hostile_is_named(way: st
     assert refused.value.sites == (3,)
 
 
+def test_an_owner_is_not_named_while_the_holders_that_dispute_it_could_all_be_hostile() -> None:
+    with pytest.raises(TooFewSites, match="4 true shares") as refused:
+        with_liars(7, {3: {"false_commitments_to": [0, 5]}}, openings=[6]).play()
+    assert type(refused.value) is TooFewSites
+
+
 def test_holders_that_only_say_so_do_not_convict_an_owner() -> None:
     """Two hostile holders, the most that a threshold of 5 of 7 leaves over, dispute an honest owner's shares."""
     slotted = started(7, Trip.OPENINGS)

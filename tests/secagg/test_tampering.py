@@ -327,6 +327,13 @@ def test_bytes_are_read_in_one_way_only(kind: Any) -> None:
         assert read.to_bytes() == altered
 
 
+def test_a_row_of_the_recipient_s_own_among_the_others_is_refused() -> None:
+    """The row would be overruled by what was sealed: the signature fits, but the message would have two encodings."""
+    message: SealedForMe = scene().messages(SealedForMe)[0]
+    with pytest.raises(ForgedShares):
+        to_site(replace(message, other_leaves={**message.other_leaves, ME: bytes(32)}))
+
+
 def test_after_all_these_refusals_the_honest_messages_are_taken() -> None:
     for kind, trip in TAKEN.items():
         to_coordinator(coordinator(trip), scene().messages(kind)[0])

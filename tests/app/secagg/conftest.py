@@ -83,9 +83,17 @@ class Federation:
         members = [Member(entry, 1000 + entry.index, "") for entry in self.roster.entries]
         journal, present = Journal(self.events), SimpleNamespace(present=lambda: members)
         courier = Courier(self.grid, present, journal, clock=self.time.clock, sleep=self.time.sleep)
-        bench = SimpleNamespace(vector_spec=SimpleNamespace(size=D))
+        bench = SimpleNamespace(vector_spec=SimpleNamespace(size=D), reference=lambda vector, *, round: None)
         self.gathering = Protected(
-            courier, self.roster, bench, self.config, FedAvg(), journal=journal, lives=lambda: lives
+            courier,
+            self.roster,
+            bench,
+            self.config,
+            FedAvg(),
+            journal=journal,
+            lives=lambda: lives,
+            run="r1",
+            folder=self.folder,
         )
         return self.gathering
 
