@@ -104,7 +104,7 @@ def build_defense(text: str, *, sites: int, byzantine: int) -> Composition:
         return composed(_steps("defense", text), n=sites, f=byzantine)
     except DefenseError as error:
         raise ConfigError(
-            f"`defense` is {text} for {sites} sites with `byzantine` {byzantine}",
+            f"`defense` is {text} over {sites} updates with `byzantine` {byzantine}",
             why=f"{error.what}: {error.why}",
             fix=error.fix,
         ) from None

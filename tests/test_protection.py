@@ -66,7 +66,7 @@ GROUPED: dict[str, Any] = {
             {**GROUPED, "dp-epsilon": 8.0, "dp-unit": "client"},
             ["`secagg` is grouped but `dp-unit`", "all of the noise", "--secagg full"],
         ),
-        ({**GROUPED, "defense": "krum"}, ["`defense` is krum for 6 sites with `byzantine` 2", "7 vectors"]),
+        ({**GROUPED, "defense": "krum"}, ["`defense` is krum over 6 updates with `byzantine` 2", "7 vectors"]),
         (
             {**GROUPED, "quorum": 0.5},
             ["`quorum` is 0.5", "0.5 of 6 groups are 3 sums", "needs 5", "quorum=0.833"],
