@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,6 +148,7 @@ def test_a_coordinator_that_crashed_between_opening_and_saving_repeats_the_round
         while not any(event.kind == "secagg-slot" and event["round"] == 2 for event in seen):
             assert process.poll() is None
             seen += reader.poll()
+            time.sleep(0.01)  # the round is saved only after the next one's first two trips
     finally:
         process.kill()
         process.wait()
