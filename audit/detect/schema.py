@@ -12,110 +12,20 @@ other numbers; `pixels`, `fingerprints` and the searches look at those.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from audit.decode.conversation import Exchange, Leaf, WireMessage, WireObject
+from audit.detect.rules import Masked, Rule, Text, fault_of, rule_of, spelled
 from audit.findings import Finding, Place
 
-__all__ = [
-    "Array",
-    "Blob",
-    "Blobs",
-    "Flag",
-    "Masked",
-    "MessageRule",
-    "Number",
-    "Numbers",
-    "Rule",
-    "Schema",
-    "Text",
-    "Texts",
-    "general_path",
-]
+__all__ = ["MessageRule", "Schema", "general_path"]
 
 _INDEX = re.compile(r"/\d+(?=/|$)")
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text of at most `longest` characters that is, as a whole, of the pattern."""
-
-    longest: int
-    pattern: str = r"[ -~]*"
-
-
-@dataclass(frozen=True)
-class Blob:
-    """Between `shortest` and `longest` bytes: keys and signatures."""
-
-    shortest: int
-    longest: int
-
-
-@dataclass(frozen=True)
-class Number:
-    """One number, whole or not, from `low` to `high`, both included; NaN and infinities only if `any_float`."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    whole: bool = False
-    any_float: bool = False
-
-
-@dataclass(frozen=True)
-class Flag:
-    """True or false."""
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """At most `most` numbers in a list, each from `low` to `high`."""
-
-    most: int
-    low: float = -math.inf
-    high: float = math.inf
-
-
-@dataclass(frozen=True)
-class Texts:
-    """At most `most` texts in a list."""
-
-    most: int
-    each: Text = Text(64, "[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Array:
-    """An array of exactly this type and shape."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Masked:
-    """An array of exactly this type and shape, of integers that are uniform because they are masked (`masked`)."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Blobs:
-    """At most `most` byte strings in a list, each of at most `longest` bytes."""
-
-    most: int
-    longest: int
-
-
-Rule = Text | Blob | Blobs | Number | Flag | Numbers | Texts | Array | Masked
 
 
 @dataclass(frozen=True)
@@ -143,7 +53,7 @@ class Schema:
         """Plain values for a report; each rule names its type."""
         plain = asdict(self)
         plain["messages"] = [
-            {**asdict(each), "values": {path: _spelled(rule) for path, rule in each.values.items()}}
+            {**asdict(each), "values": {path: spelled(rule) for path, rule in each.values.items()}}
             for each in self.messages
         ]
         return plain
@@ -155,7 +65,7 @@ class Schema:
             MessageRule(
                 kind=each["kind"],
                 direction=each["direction"],
-                values={path: _rule(rule) for path, rule in each["values"].items()},
+                values={path: rule_of(rule) for path, rule in each["values"].items()},
             )
             for each in plain["messages"]
         )
@@ -218,7 +128,7 @@ class Schema:
             said = f"a message of kind {message.kind[:40]!r} {message.place.direction} is not declared"
             return [_finding("schema/message", said, message.place)]
         findings = []
-        if message.error and (fault := _fault(message.error, self.errors)):
+        if message.error and (fault := fault_of(message.error, self.errors)):
             findings.append(_finding("schema/value", f"the error's text: {fault}", message.place, message.error))
         refused = message.metadata.get("status", "200") in map(str, self.refusals)
         for leaf in message.leaves:
@@ -228,7 +138,7 @@ class Schema:
             wanted = self.errors if refused and path == "response" else rule.values.get(path)
             if wanted is None:
                 findings.append(_finding("schema/key", f"{path[:80]!r} is not declared", leaf.place, leaf.value))
-            elif fault := _fault(leaf.value, wanted):
+            elif fault := fault_of(leaf.value, wanted):
                 findings.append(_finding("schema/value", f"{path}: {fault}", leaf.place, leaf.value))
         return findings
 
@@ -255,72 +165,10 @@ def _headers(given: Iterable[tuple[str, str]], declared: Mapping[str, Text], pla
             findings.append(_finding("schema/header", f"header {key[:80]!r} is not declared", where, value))
         elif key in seen:
             findings.append(_finding("schema/header", f"header {key!r} comes twice", where, value))
-        elif fault := _fault(value, declared[key]):
+        elif fault := fault_of(value, declared[key]):
             findings.append(_finding("schema/header", f"header {key!r}: {fault}", where, value))
         seen.add(key)
     return findings
-
-
-def _fault(value: Any, rule: Rule) -> str:
-    """What is wrong with a value; empty if nothing is."""
-    match rule:
-        case Text():
-            return _text_fault(value, rule)
-        case Blob():
-            if not isinstance(value, bytes):
-                return f"{type(value).__name__} in place of bytes"
-            fits = rule.shortest <= len(value) <= rule.longest
-            return "" if fits else f"{len(value)} bytes, {rule.shortest} to {rule.longest} are declared"
-        case Flag():
-            return "" if isinstance(value, bool) else f"{type(value).__name__} in place of true or false"
-        case Number():
-            return _number_fault(value, rule)
-        case Numbers(most, low, high):
-            if not isinstance(value, list) or len(value) > most:
-                return f"a list of at most {most} numbers is declared"
-            each = Number(low, high)
-            return next(filter(None, (_number_fault(number, each) for number in value)), "")
-        case Texts(most, each):
-            if not isinstance(value, list) or len(value) > most:
-                return f"a list of at most {most} texts is declared"
-            return next(filter(None, (_text_fault(text, each) for text in value)), "")
-        case Blobs(most, longest):
-            if not isinstance(value, list) or len(value) > most:
-                return f"a list of at most {most} byte strings is declared"
-            return next(filter(None, (_fault(each, Blob(0, longest)) for each in value)), "")
-        case Array(dtype, shape) | Masked(dtype, shape):
-            if not isinstance(value, np.ndarray):
-                return f"{type(value).__name__} in place of an array"
-            fits = value.dtype.str.lstrip("<|=") == dtype and value.shape == shape
-            return "" if fits else f"{value.dtype} {value.shape} in place of {dtype} {shape}"
-
-
-def _text_fault(value: Any, rule: Text) -> str:
-    if isinstance(value, bytes):  # the body of a refusal
-        try:
-            value = value.decode()
-        except UnicodeDecodeError:
-            return "bytes that are no text"
-    if not isinstance(value, str):
-        return f"{type(value).__name__} in place of a text"
-    if len(value) > rule.longest:
-        return f"{len(value)} characters, at most {rule.longest} are declared"
-    return "" if _pattern(rule.pattern).fullmatch(value) else f"a text that is not of the form {rule.pattern}"
-
-
-def _number_fault(value: Any, rule: Number) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{type(value).__name__} in place of a number"
-    if rule.whole and not isinstance(value, int):
-        return f"{value!r} in place of a whole number"
-    if not math.isfinite(value):
-        return "" if rule.any_float else f"{value!r} in place of a finite number"
-    return "" if rule.low <= value <= rule.high else f"{value:g} is not between {rule.low:g} and {rule.high:g}"
-
-
-@lru_cache(maxsize=256)
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text)
 
 
 def _finding(rule: str, message: str, place: Place, value: Any = None) -> Finding:
@@ -339,24 +187,3 @@ def _bytes(value: Any) -> bytes:
             return value.tobytes()
         case _:
             return str(value).encode("utf-8", "surrogateescape")
-
-
-_TYPES: Mapping[str, Any] = {
-    each.__name__: each for each in (Text, Blob, Blobs, Number, Flag, Numbers, Texts, Array, Masked)
-}
-
-
-def _spelled(rule: Rule) -> dict[str, Any]:
-    """JSON has no infinity: a bound that is none is left out."""
-    kept = {key: value for key, value in asdict(rule).items() if value not in (math.inf, -math.inf)}
-    return {"type": type(rule).__name__, **kept}
-
-
-def _rule(spelled: Mapping[str, Any]) -> Rule:
-    given = {key: value for key, value in spelled.items() if key != "type"}
-    if "shape" in given:
-        given["shape"] = tuple(given["shape"])
-    if isinstance(given.get("each"), dict):
-        given["each"] = Text(**given["each"])
-    made: Rule = _TYPES[spelled["type"]](**given)
-    return made

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from audit.decode.conversation import TO_COORDINATOR, TO_SITE
-from audit.detect.schema import Array, Blob, Flag, MessageRule, Number, Numbers, Rule, Schema, Text, Texts
+from audit.detect.rules import Array, Blob, Flag, Number, Numbers, Rule, Text, Texts
+from audit.detect.schema import MessageRule, Schema
 from secure_fl.config import RunConfig, Scalar
 
 __all__ = ["Extent", "wire_schema"]

@@ -13,8 +13,10 @@ import numpy as np
 
 from audit.controls.plan import Saying
 from audit.decode.conversation import TO_COORDINATOR, TO_SITE
-from audit.detect.schema import Blob, Blobs, Masked, MessageRule, Number, Numbers, Rule, Text
+from audit.detect.rules import Blob, Blobs, Masked, Number, Numbers, Rule, Text
+from audit.detect.schema import MessageRule
 from secure_fl.app.secagg import wire
+from secure_fl.app.secagg.groups import COMMIT, REVEAL
 from secure_fl.app.secagg.layout import Layout
 from secure_fl.config import RunConfig
 from secure_fl.secagg.encoding import DIGEST
@@ -43,7 +45,6 @@ SEEN = {
 }
 """By mode: what the section on leakage has to say first."""
 
-_COMMIT, _REVEAL = "query.secagg_commit", "query.secagg_reveal"
 _DRAWN = 256  # bytes of a site's commitment or number, at most
 
 
@@ -91,10 +92,10 @@ def _draw(config: RunConfig) -> list[MessageRule]:
     """The two queries in which the sites draw their groups (`secure_fl.app.secagg.groups`)."""
     run, whole, said = Text(64, "[A-Za-z0-9._-]+"), Number(0, config.sites, whole=True), Blob(1, _DRAWN)
     return [
-        MessageRule(_COMMIT, {"secagg/run": run, "secagg/size": whole, "secagg/sites": whole}, TO_SITE),
-        MessageRule(_COMMIT, {"secagg/commitment": said}, TO_COORDINATOR),
-        MessageRule(_REVEAL, {"secagg/run": run, "secagg/commitments": Blobs(config.sites, _DRAWN)}, TO_SITE),
-        MessageRule(_REVEAL, {"secagg/reveal": said}, TO_COORDINATOR),
+        MessageRule(COMMIT, {"secagg/run": run, "secagg/size": whole, "secagg/sites": whole}, TO_SITE),
+        MessageRule(COMMIT, {"secagg/commitment": said}, TO_COORDINATOR),
+        MessageRule(REVEAL, {"secagg/run": run, "secagg/commitments": Blobs(config.sites, _DRAWN)}, TO_SITE),
+        MessageRule(REVEAL, {"secagg/reveal": said}, TO_COORDINATOR),
     ]
 
 

@@ -101,6 +101,8 @@ class _Deployment:
             host = self._child("site_host")
             superlink.send(self._superlink_settings(control_secret, superexec_secret))
             ports = self._answer(superlink, "inner_port")
+            if self.wiretap is not None:  # before the address is told: a site that waits for it connects at once
+                self.wiretap.listen(config.host, ports["outer_port"])
             self.record.append(
                 "federation-started",
                 address=f"{config.host}:{ports['outer_port']}",
@@ -110,8 +112,6 @@ class _Deployment:
                 superlink_pid=superlink.pid,
                 roster_sha256=hashlib.sha256(self.roster_file.read_bytes()).hexdigest(),
             )
-            if self.wiretap is not None:
-                self.wiretap.listen(config.host, ports["outer_port"])
             self._register_and_start(ports["inner_port"], control_secret)
             self._answer(host, "ready")
             self._start_server(host, ports["inner_port"], superexec_secret)

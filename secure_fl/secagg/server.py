@@ -108,6 +108,15 @@ class Server:
         """Digest of terms and keys; empty until adverts are closed."""
         return self._transcript
 
+    @property
+    def released(self) -> Mapping[int, Mapping[int, str]]:
+        """By holder and owner, which share has been opened so far, "self" or "key"; of a sum that failed, too."""
+        return {
+            holder: dict.fromkeys(sorted(opening.self_shares), "self")
+            | dict.fromkeys(sorted(opening.key_shares), "key")
+            for holder, opening in sorted(self._openings.items())
+        }
+
     def take_advert(self, index: int, advert: Advert) -> None:
         """Judge one site's keys.
 
@@ -222,18 +231,15 @@ class Server:
         dropped = tuple(index for index in sorted(self._sealed) if index not in self._survivors)
         plus, minus = self._seeds(recovery, dropped)
         add_masks(self._sum, plus=plus, minus=minus, threads=self._threads)
-        openings = sorted(self._openings.items())
         return SecureSum(
             words=self._sum,
             survivors=self._survivors,
             dropped=dropped,
             liars=dict(sorted(recovery.liars.items())),
-            disputed=tuple((holder, owner) for holder, opening in openings for owner in opening.disputed),
-            released={
-                holder: dict.fromkeys(sorted(opening.self_shares), "self")
-                | dict.fromkeys(sorted(opening.key_shares), "key")
-                for holder, opening in openings
-            },
+            disputed=tuple(
+                (holder, owner) for holder, opening in sorted(self._openings.items()) for owner in opening.disputed
+            ),
+            released=self.released,
             transcript=self._transcript,
         )
 

@@ -10,7 +10,8 @@ import pytest
 from flwr.app import Array, ConfigRecord, MetricRecord
 from PIL import Image
 
-from audit.detect.schema import Masked, MessageRule, Schema
+from audit.detect.rules import Masked
+from audit.detect.schema import MessageRule, Schema
 from audit.examine import Evidence, examine_wire
 from audit.findings import Finding, Verdict
 from tests.audit.decode.federation import Site, message

@@ -10,10 +10,12 @@ from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from audit.controls.plan import control_plan, masking_controls
 from audit.detect.masked import MaskedOverTime
-from audit.detect.schema import Masked, Schema
+from audit.detect.rules import Masked
+from audit.detect.schema import Schema
 from audit.findings import Place
 from secure_fl.app.messages import Order
 from secure_fl.app.secagg import wire
+from secure_fl.app.secagg.groups import REVEAL
 from secure_fl.app.secagg.layout import Layout
 from secure_fl.audited.schema import Extent, wire_schema
 from secure_fl.audited.secagg import clean_saying
@@ -165,7 +167,7 @@ def test_under_dp_the_counters_are_fewer_and_declared_so() -> None:
 def test_the_draw_of_groups_is_declared_in_grouped_runs_only() -> None:
     grouped = RunConfig(secagg="grouped", sites=6, secagg_group_size=2, defense="median", byzantine=1)
     shown = RecordDict({"secagg": wire.ConfigRecord({"run": EXTENT.run, "commitments": [bytes(100)] * 6})})
-    assert complaints("query.secagg_reveal", "to-site", shown, grouped) == []
+    assert complaints(REVEAL, "to-site", shown, grouped) == []
     too_long = RecordDict({"secagg": wire.ConfigRecord({"run": EXTENT.run, "commitments": [bytes(4_000)]})})
-    assert len(complaints("query.secagg_reveal", "to-site", too_long, grouped)) == 1
-    assert len(complaints("query.secagg_reveal", "to-site", shown)) == 1
+    assert len(complaints(REVEAL, "to-site", too_long, grouped)) == 1
+    assert len(complaints(REVEAL, "to-site", shown)) == 1

@@ -10,6 +10,8 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
 from secure_fl.app.client_app import app
+from secure_fl.secagg import client
+from secure_fl.secagg.masks import add_masks
 
 Tamper = Callable[[RecordDict], None]
 
@@ -105,6 +107,33 @@ class Tampering:
         if message.metadata.message_type == MessageType.TRAIN:
             self.tamper(reply.content)
         return reply
+
+
+AddMasks = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Careless:
+    """Takes part in secure sums, and masks its vectors in a way of its own."""
+
+    add_masks: AddMasks
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        with _TURN:
+            proper, client.add_masks = client.add_masks, self.add_masks
+            try:
+                return app(message=message, context=context)
+            finally:
+                client.add_masks = proper
+
+
+def forgotten(words: np.ndarray, **_: object) -> None:
+    """No mask."""
+
+
+def reused(words: np.ndarray, **_: object) -> None:
+    """The same mask in every round."""
+    add_masks(words, plus=[bytes(32)], minus=[])
 
 
 class Gated:

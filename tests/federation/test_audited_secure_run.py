@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,13 @@ from secure_fl.cli.main import app
 from secure_fl.federation.auditor import read_opening_key
 from secure_fl.runs import RunRecord
 from tests.audit.capture.traffic import need_capture
+from tests.federation.adversaries import Careless, forgotten, reused
+from tests.federation.conftest import Federation
 from tests.federation.test_audited_run import document_of, keys_of, run
 
 SITES = 5
+
+Federate = Callable[..., Federation]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,22 @@ def test_an_audit_that_does_not_look_at_masks_does_not_pass(
     secrets = parse_key_log(open_sealed((bundle / "sessions.sealed").read_bytes(), opening).decode())
     monkeypatch.setattr("audit.examine.MaskedOverTime.add", lambda *_: [])
     assert examined(facts, bundle / "capture.pcap", secrets).verdict is Verdict.INCOMPLETE
+
+
+def test_a_site_that_forgot_its_mask_and_one_that_used_it_twice_are_named_with_the_round(federate: Federate) -> None:
+    need_capture()
+    running = federate("sites=6", "samples=300", "secagg=full", "remote-sites=2", "audit=true")
+    running.join(4, Careless(forgotten))
+    running.join(5, Careless(reused))
+    running.result()
+    document = document_of(running.record)
+    assert document.verdict is Verdict.FAIL
+    found = {(each.rule, each.place.site, each.place.round) for each in document.examination.findings}
+    assert found == {
+        ("masking/unmasked", "site-4", "1"),
+        ("masking/unmasked", "site-4", "2"),
+        ("masking/reused", "site-5", "2"),
+    }
 
 
 def test_the_record_proves_its_sums_by_the_roster_of_a_site(secure: tuple[Path, RunRecord]) -> None:

@@ -92,7 +92,7 @@ class Part:
             transcript=self.server.transcript,
             survivors=self.survivors,
             agreements=self.agreements,
-            released=self.sum.released if self.sum else {},
+            released=self.server.released,
             liars=self.sum.liars if self.sum else {},
         )
         return {

@@ -11,19 +11,8 @@ import numpy as np
 import pytest
 
 from audit.decode.conversation import Exchange, Leaf, WireMessage, WireObject
-from audit.detect.schema import (
-    Array,
-    Blob,
-    Flag,
-    MessageRule,
-    Number,
-    Numbers,
-    Rule,
-    Schema,
-    Text,
-    Texts,
-    general_path,
-)
+from audit.detect.rules import Array, Blob, Flag, Number, Numbers, Rule, Text, Texts
+from audit.detect.schema import MessageRule, Schema, general_path
 from audit.findings import Place
 
 VALUES: dict[str, Rule] = {
