@@ -1,9 +1,8 @@
 """One round of our secure sum, both state machines in this process, with the CPU seconds of either side.
 
 Every message goes to bytes and back, as over a wire; the time of that counts for the side that does it. Every site
-encodes and masks its own vector, on the complete graph at every n, as Flower's side does. The sum has to be equal,
-word for word, to the sum of the survivors' unmasked encodings, else the round is an error: the speed of a wrong result
-is of no interest.
+encodes and masks its own vector. The sum has to be equal, word for word, to the sum of the survivors' unmasked
+encodings, else the round is an error: the speed of a wrong result is of no interest.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.counters import Counters
-from secure_fl.secagg.graph import threshold_of
+from secure_fl.secagg.graph import Shape, threshold_of
 from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed, SealedForMe
 from secure_fl.secagg.ring import Ring, Vector, Words
 from secure_fl.secagg.server import SecureSum, Server
 from secure_fl.secagg.terms import Policy, Slot, Terms
 
-__all__ = ["Codec", "OurCost", "our_round", "plain_s"]
+__all__ = ["Codec", "OurCost", "complete", "our_round", "plain_s"]
 
 
 class Codec(Protocol):
@@ -56,9 +55,19 @@ class OurCost:
     mean: Vector
 
 
-def our_round(updates: Sequence[Vector], weights: Sequence[int], codec: Codec, *, dropped: int) -> OurCost:
-    """All five trips; the last `dropped` sites fall silent after they have dealt their shares."""
-    return _Round(updates, weights, codec).run(len(updates) - dropped)
+def complete(n: int) -> Shape:
+    """The graph in which every site shares masks with every other: what Flower's side has at any n."""
+    return Shape(n - 1, threshold_of(n))
+
+
+def our_round(
+    updates: Sequence[Vector], weights: Sequence[int], codec: Codec, *, dropped: int, graph: Shape | None = None
+) -> OurCost:
+    """All five trips, on the complete graph unless another is given.
+
+    The last `dropped` sites fall silent after they have dealt their shares.
+    """
+    return _Round(updates, weights, codec, graph or complete(len(updates))).run(len(updates) - dropped)
 
 
 def plain_s(updates: Sequence[Vector], weights: Sequence[int]) -> float:
@@ -73,15 +82,15 @@ def plain_s(updates: Sequence[Vector], weights: Sequence[int]) -> float:
 
 
 class _Round:
-    def __init__(self, updates: Sequence[Vector], weights: Sequence[int], codec: Codec) -> None:
+    def __init__(self, updates: Sequence[Vector], weights: Sequence[int], codec: Codec, graph: Shape) -> None:
         n, self._d = len(updates), updates[0].size
         self._updates, self._weights, self._codec = updates, weights, codec
         self._counters = Counters(("images",), n, codec.ring)
         self._terms = Terms(
             slot=Slot("benchmark", 1, 0, 0),
             members=tuple(range(n)),
-            threshold=threshold_of(n),
-            neighbours=n - 1,
+            threshold=graph.threshold,
+            neighbours=graph.neighbours,
             words=self._d + self._counters.words,
             ring_bits=codec.ring.bits,
             clip=codec.clip,

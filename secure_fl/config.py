@@ -118,7 +118,8 @@ class RunConfig:
     )
     dp_unit: str = setting(
         "sample",
-        "whom ε protects: sample: each image, by DP-SGD at its site; client: each site, by the coordinator; or both",
+        "whom ε protects: sample: each image, by DP-SGD at its site; client: each site, by the coordinator, or under "
+        "secagg=full by the sites together; or both",
         "privacy",
         choices=("sample", "client", "both"),
     )

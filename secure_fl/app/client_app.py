@@ -36,8 +36,9 @@ from secure_fl.app.messages import (
     read_order,
     update_reply,
 )
-from secure_fl.app.secagg import site as secagg
+from secure_fl.app.secagg import handlers as secagg
 from secure_fl.app.secagg.layout import Tally
+from secure_fl.app.secagg.site import Trained
 from secure_fl.app.site_privacy import SitePrivacy
 from secure_fl.config import RunConfig
 from secure_fl.data import ImageSet, SiteData, load_site
@@ -202,15 +203,15 @@ def secagg_masked(message: Message, context: Context) -> Message:
     """Trip 2: train, and send what came of it under masks."""
     site = _Site.of(context)
 
-    def trained(order: Order) -> secagg.Trained:
+    def trained(order: Order) -> Trained:
         config = site.settings(order.config)
         configure_torch(config.threads, config.device)
         update, metrics = _contribution(order, config, site)
         data = _data(config, site.index)
         tally = Tally(len(data.train.labels), len(data.validation.labels), metrics)
         if site.adversary is not None:
-            return secagg.Trained.unclipped(update, tally, clip=config.secagg_clip)
-        return secagg.Trained(update, tally)
+            return Trained.unclipped(update, tally, clip=config.secagg_clip)
+        return Trained(update, tally)
 
     return secagg.mask(message, context, trained)
 

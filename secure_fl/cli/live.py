@@ -94,6 +94,8 @@ def draw(view: RunView, *, now: float, began: float, width: int) -> RenderableTy
         grid.add_row("accuracy", _scores(view))
     if spent := view.spent():
         grid.add_row("privacy", spent)
+    if view.protection:
+        grid.add_row("seen", printable(view.protection))
     grid.add_row("sites", _sites(view))
     # The terminal echoes ^C at the end of the last line; at full width that would wrap and shift the region.
     return Constrain(grid, width - len("^C^C"))

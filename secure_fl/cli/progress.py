@@ -139,7 +139,8 @@ def plain_line(event: Event, view: RunView, *, now: float) -> str:
         case "run-started":
             network = event.get("grid") != "local"
             waiting = f"waiting for {len(view.sites)} {plural('site', len(view.sites))} to join" if network else ""
-            return " · ".join(filter(None, (simulation_words(event.get("simulation")), waiting)))
+            seen = f"seen of the sites: {event['protection']}" if event.get("protection") else ""
+            return " · ".join(filter(None, (simulation_words(event.get("simulation")), seen, waiting)))
         case "site-refused":
             return f"refused {event['who']}: {event['reason']}"
         case "site-left":

@@ -25,6 +25,7 @@ class RunView:
     seconds: dict[int, float] = field(default_factory=dict)
     epsilon: dict[int, float] = field(default_factory=dict)
     privacy: tuple[dict[str, Any], ...] = ()
+    protection: str = ""
     sites: dict[str, str] = field(default_factory=dict)
     joined: int = 0
     round_began: float | None = None
@@ -42,6 +43,7 @@ class RunView:
                 self.joined, self.phase, self.round_began, self.finished = 0, "waiting for sites", None, None
                 self.audit = None
                 self.privacy = tuple(event.get("privacy") or ())
+                self.protection = event.get("protection") or ""
                 resumed = event.get("resumed_from_round")
                 self._forget_after(resumed if resumed is not None else -1)
             case "site-joined":

@@ -214,7 +214,10 @@ def _outcome(console: Console, record: RunRecord, view: RunView) -> None:
     for line in view.privacy:
         spoiled = f"  [bold red]NOT PRIVATE[/]: {escape(str(line['not_private']))}" if "not_private" in line else ""
         promise = f"(ε = {line['epsilon']:.2f}, δ = {line['delta']:g}) for each {line['unit']}, {line['accountant']}"
-        console.print(f"{'privacy':<10} {promise}; against {line['protects_against']}{spoiled}", soft_wrap=True)
+        assumed = f"; assuming that {line['assumes']}" if "assumes" in line else ""
+        console.print(
+            f"{'privacy':<10} {promise}; against {line['protects_against']}{assumed}{spoiled}", soft_wrap=True
+        )
     if view.audit is not None:
         told = view.audit
         console.print(f"{'audit':<10} [bold green]{told['verdict']}[/]: {escape(told['reason'])}", soft_wrap=True)

@@ -123,6 +123,8 @@ def _headline(page: Page) -> Any:
     )
     if config.defense != FEDAVG:
         text.append(f"\nrule {printable(str(summary.start.get('rule', config.defense)))}")
+    if summary.start.get("protection"):
+        text.append(f"\nseen of the sites: {printable(str(summary.start['protection']))}")
     if config.attack:
         text.append(f"\n{simulation_words(summary.start.get('simulation'))}", "bold red")
     if summary.last:
@@ -153,6 +155,7 @@ def _rounds_table(rounds: Sequence[RoundRow], width: int) -> Any:
                 Column("update norm", [_number(row.update_norm) for row in rows], rank=4, is_number=True),
                 Column("replies", replies, rank=1, is_number=True),
                 *_left_out_column(rows),
+                *_failing_column(rows),
                 *_undone_column(rows),
                 Column("time", [_seconds(row.seconds) for row in rows], is_number=True),
                 Column("up", [_bytes(row.bytes_up) for row in rows], rank=2, is_number=True),
@@ -172,11 +175,19 @@ def _left_out_column(rows: Sequence[RoundRow]) -> list[Column]:
     return [Column("left out", [cut(printable(", ".join(row.left_out)), 40) for row in rows])]
 
 
-def _undone_column(rows: Sequence[RoundRow]) -> list[Column]:
-    """Why the validation gate went back to the model before, where it ever did."""
-    if not any(row.rolled_back for row in rows):
+def _failing_column(rows: Sequence[RoundRow]) -> list[Column]:
+    """Who dropped out of a secure sum, or lied about shares, where anybody ever did."""
+    if not any(row.failing for row in rows):
         return []
-    return [Column("undone", [printable(row.rolled_back or "") for row in rows])]
+    return [Column("failing", [cut(printable(", ".join(row.failing)), 40) for row in rows])]
+
+
+def _undone_column(rows: Sequence[RoundRow]) -> list[Column]:
+    """Why a round left the model as it was, where one ever did: undone, or without a sum."""
+    why = [row.rolled_back or (row.secagg or {}).get("void", "") for row in rows]
+    if not any(why):
+        return []
+    return [Column("undone", [cut(printable(each), 40) for each in why])]
 
 
 def _part_column(rows: Sequence[SiteRow], summary: RunSummary) -> list[Column]:

@@ -91,7 +91,7 @@ def client_event(config: RunConfig, *, rounds: int = 1) -> PrivacyEvent:
 def spent_after(config: RunConfig, rounds: int) -> dict[str, float]:
     """ε after so many rounds, as `round-finished` names it: of each image, of each site; empty without privacy.
 
-    By the settings alone: for a coordinator that sees sums only. Each site's ledger says what that site has spent.
+    By the settings alone, for a coordinator that sees sums only; each site's ledger says what that site has spent.
     """
     spent, delta = {}, accounted_delta(config)
     if config.dp_at_sites:

@@ -64,6 +64,7 @@ class RoundRow:
 
     Of the `accepted`, the rule let the `kept` in (None in records older than robust rules) and found numbers that are
     not finite in the `masked`; `weights`: by site, None where the rule works coordinate by coordinate.
+    `secagg`: under secure aggregation, how the sums came about (see `app.secagg.gathering`).
     `rolled_back`: why the step was undone, so that the figures are those of the model before; None where it was not.
     """
 
@@ -85,6 +86,7 @@ class RoundRow:
     kept: tuple[str, ...] | None = None
     masked: tuple[str, ...] = ()
     weights: dict[str, float] | None = None
+    secagg: dict[str, Any] | None = None
     rolled_back: str | None = None
     checkpoint: str | None = None
     checkpoint_sha256: str | None = None
@@ -95,6 +97,13 @@ class RoundRow:
     def left_out(self) -> tuple[str, ...]:
         """Accepted sites that the rule did not let in."""
         return () if self.kept is None else tuple(name for name in self.accepted if name not in self.kept)
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """Under secure aggregation, who dropped out of a sum, and who gave false shares for it."""
+        groups = (self.secagg or {}).get("groups", ())
+        lied = [f"{name} (false shares)" for group in groups for name in group.get("liars", ())]
+        return (*(name for group in groups for name in group.get("dropped", ())), *lied)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ _DECODED = 1 + 2.0**-22
 def longest_mean(clip: float, *, coordinates: int, members: int, scale: float, weight: int) -> float:
     """The largest L2 norm that the weighted mean of `members` honest encodings can have.
 
-    The mean of vectors no longer than `clip` is no longer; rounding moves each of d coordinates by less than
-    members / (scale · weight), see `secagg.ring.FixedPoint`.
+    The mean of vectors no longer than `clip` is no longer; rounding moves each of the coordinates that were rounded by
+    less than members / (scale · weight), see `secagg.ring.FixedPoint`. A rotation before it changes no norm.
     """
     return (clip + math.sqrt(coordinates) * members / (scale * weight)) * _DECODED

@@ -96,3 +96,11 @@ def test_frames_are_drawn_by_the_clock_and_not_by_every_tick() -> None:
     screen.tick(view_of())
     assert "round 3/6" in stream.getvalue()
     screen.close(view_of())
+
+
+def test_the_region_of_a_protected_run_says_what_is_seen_of_the_sites() -> None:
+    view = view_of()
+    view.protection = "the sum over all sites, each site hidden among at least 4; no hostile site is tolerated"
+    text = " ".join(drawn(view, 80))
+    assert "seen" in text and "hidden among at least 4" in text
+    assert all("seen" not in line for line in drawn(view_of(), 80))

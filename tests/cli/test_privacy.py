@@ -39,6 +39,14 @@ def test_a_plan_for_programs(cli: Any) -> None:
     assert found["noise_multiplier"] > 0.3
 
 
+def test_a_plan_for_several_sites_says_what_each_adds(cli: Any) -> None:
+    found = cli.data(*plan(), "--sites=10", "--colluders=3")
+    assert found["shares"]["honest"] == 4
+    assert found["shares"]["each"] == pytest.approx(found["noise_multiplier"] / 2)
+    told = cli(*plan(), "--sites=10", "--colluders=3").stdout
+    assert f"each of 10 sites adds σ = {found['shares']['each']:.4f}; 4 honest ones stay" in told
+
+
 def test_a_plan_for_people_says_what_it_assumes(cli: Any) -> None:
     result = cli(*plan())
     assert result.exit_code == 0

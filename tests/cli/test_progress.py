@@ -279,3 +279,26 @@ def test_a_sparkline_runs_from_lowest_to_highest_with_gaps_for_what_is_not_finit
     assert sparkline([0.0, 0.5, math.nan, 1.0]) == "▁▅ █"
     assert sparkline([0.3, 0.3]) == "▁▁"
     assert sparkline([]) == ""
+
+
+def test_a_round_that_was_undone_says_why_and_what_goes_on() -> None:
+    undone = event(
+        "round-rolled-back", round=2, reason="accuracy fell", accuracy_before=0.91, accuracy_after=0.22, samples=100
+    )
+    line = plain_line(undone, seen(STARTED), now=0.0)
+    assert line == "round 2 undone: accuracy fell on 100 root images, 91.0 % to 22.0 %; the model before goes on"
+    short = event("round-rolled-back", round=2, reason="the sum is longer than honest sites can make it")
+    assert plain_line(short, seen(STARTED), now=0.0).endswith("undone: the sum is longer than honest sites can make it")
+
+
+def test_a_group_without_a_vote_is_named_with_its_sites() -> None:
+    fields = {"round": 1, "group": 3, "sites": ["site-1", "site-7"]}
+    away = event("group-rejected", reason="norm", **fields)
+    assert plain_line(away, seen(STARTED), now=0.0) == "round 1: group 3 (site-1, site-7) turned away: norm"
+    missing = event("group-missing", reason="1 of 2 masked", **fields)
+    assert plain_line(missing, seen(STARTED), now=0.0) == "round 1: group 3 (site-1, site-7) gave no sum: 1 of 2 masked"
+
+
+def test_the_start_of_a_protected_run_says_what_is_seen() -> None:
+    started = event("run-started", pid=1, sites=SITES, resumed_from_round=None, grid="local", protection="the sum")
+    assert plain_line(started, seen(started), now=0.0) == "seen of the sites: the sum"

@@ -143,3 +143,23 @@ def test_a_weight_is_shown_where_the_rule_has_one() -> None:
     lines = shown(detail(page(RunSummary(rounds=(weighed,))), 120), 120)
     assert any("site-1" in line and "0.750" in line for line in lines)
     assert not any("left out" in line for line in lines)
+
+
+def test_rounds_that_were_undone_say_so_and_a_protected_run_says_what_was_seen() -> None:
+    rounds = (RoundRow(1, finished="x", rolled_back="accuracy fell"), RoundRow(2, finished="x"))
+    summary = RunSummary(rounds=rounds, start={"protection": "the sum over all sites"})
+    lines = shown(detail(page(summary), 120), 120)
+    assert "seen of the sites: the sum over all sites" in lines
+    assert any("undone" in line for line in lines)
+    (undone,) = (line for line in lines if "accuracy fell" in line)
+    assert undone.split()[0] == "1"
+    assert not any("undone" in line for line in shown(detail(page(RunSummary(rounds=rounds[1:])), 120), 120))
+
+
+def test_who_failed_in_a_sum_and_a_round_without_one_are_shown() -> None:
+    groups = [{"dropped": ["site-4"], "liars": {"site-2": "false shares"}}, {"dropped": [], "liars": {}}]
+    lost = RoundRow(1, finished="x", secagg={"groups": groups})
+    void = RoundRow(2, finished="x", secagg={"groups": [], "void": "too few openings"})
+    lines = shown(detail(page(RunSummary(rounds=(lost, void))), 160), 160)
+    assert any("site-4, site-2 (false shares)" in line for line in lines)
+    assert any("too few openings" in line for line in lines)

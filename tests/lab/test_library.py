@@ -46,6 +46,13 @@ def test_a_lesson_is_true(name: str, fails: str, holds: str, gap: float) -> None
     assert held - failed > gap
 
 
+def test_sums_of_groups_outvote_attackers_that_one_sum_hides() -> None:
+    grouped = bundled("sums-of-groups-outvote").changed(rounds=5, evaluate_every=5, samples=720)
+    alone = bundled("one-sum-hides-the-attacker").changed(rounds=5, evaluate_every=5, samples=720)
+    clean, held, lost = (simulate(each).final.accuracy or 0.0 for each in (grouped.changed(attack=""), grouped, alone))
+    assert held > clean - 0.05 and lost < 0.25
+
+
 def test_float32_distances_let_attackers_in_that_ours_turn_away() -> None:
     scenario = bundled("float32-cancellation").changed(rounds=3, evaluate_every=3)
     theirs, ours = (simulate(scenario.changed(defense=each)) for each in ("flower_multi_krum", "multi_krum"))

@@ -7,7 +7,7 @@ import pytest
 from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
 from secure_fl.privacy.distributed import slack
-from secure_fl.privacy.regime import accounted_delta, client_event, planned, promise, sample_event
+from secure_fl.privacy.regime import accounted_delta, client_event, planned, promise, sample_event, spent_after
 
 LOCAL = RunConfig(dp_epsilon=4.0, dp_delta=1e-4, rounds=3, dp_sample_rate=1.0, local_epochs=1)
 
@@ -63,3 +63,11 @@ def test_an_epsilon_so_large_that_the_slack_exceeds_its_room_is_refused():
 def test_combinations_that_cannot_keep_the_promise_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         LOCAL.changed(changes)
+
+
+def test_what_is_spent_after_some_rounds_ends_at_the_promise_and_begins_at_nothing():
+    config = planned(LOCAL.changed({"dp-unit": "both", "secagg": "full"}))
+    image, whole = promise(config)
+    assert spent_after(config, 0) == {"epsilon": 0.0, "client_epsilon": 0.0}
+    assert spent_after(config, 3) == {"epsilon": image["epsilon"], "client_epsilon": whole["epsilon"]}
+    assert spent_after(RunConfig(), 3) == {}

@@ -168,3 +168,21 @@ def test_a_loss_that_was_not_finite_reads_as_missing() -> None:
 
 def test_kinds_that_came_later_are_skipped() -> None:
     assert story(started(0), (1, "budget-spent", {"epsilon": 1.0}), finished(2, 0)).rounds[0].round == 0
+
+
+def test_a_round_that_was_undone_and_groups_without_a_vote_are_part_of_it() -> None:
+    away = {"round": 1, "group": 2, "sites": ["a", "b"], "reason": "norm", "detail": "9.8"}
+    summary = story(
+        started(0),
+        opened(1, 1),
+        (2, "group-rejected", away),
+        (2, "group-missing", {**away, "group": 0, "sites": ["c"], "reason": "too few", "detail": ""}),
+        (3, "round-rolled-back", {"round": 1, "reason": "accuracy fell"}),
+        finished(4, 1),
+        opened(5, 2),
+        finished(6, 2),
+    )
+    first, second = summary.rounds
+    assert (first.rolled_back, second.rolled_back) == ("accuracy fell", None)
+    told = [(each.site, each.outcome, each.reason, each.detail) for each in first.excluded]
+    assert told == [("group 2", "rejected", "norm", "a, b: 9.8"), ("group 0", "missing", "too few", "c")]

@@ -180,9 +180,13 @@ class Protected:
 
     def conclude(self, order: Order, *, complete: bool) -> None:
         """Sites say nothing of their own, and drop keys that they have advertised for a round that will not be."""
-        ahead = [each.member for each in self._standing.values()]
-        if ahead:
-            forget(self._courier, [each for each in self.free_members() if each in ahead], round=order.round)
+        if self._standing:
+            self._forget(order)
+
+    def _forget(self, order: Order) -> None:
+        """Have all sites that can be asked drop all that they hold, keys that they have advertised ahead included."""
+        self._standing = {}
+        forget(self._courier, self.free_members(), round=order.round)
 
     def _gathered(self, order: Order, members: list[Member], announce: Callable[[], None]) -> Gathered:
         attempts: list[Attempt] = []
@@ -213,7 +217,7 @@ class Protected:
             return self._void(order, attempts)  # an earlier life of ours has opened this round
         left = max(attempts[-1].parts, key=lambda part: len(part.survivors))
         names = tuple(self._names[index] for index in left.survivors)
-        forget(self._courier, members, round=order.round)
+        self._forget(order)
         poor = {name: said for name, said in refusals.items() if said.startswith(f"{BudgetError.code}: ")}
         raise shortfall(order, names, left.terms.quorum, poor)
 
@@ -269,7 +273,7 @@ class Protected:
 
     def _void(self, order: Order, attempts: list[Attempt]) -> Gathered:
         """The round is lost and the model stays."""
-        forget(self._courier, self.free_members(), round=order.round)
+        self._forget(order)
         return Gathered(
             step=np.zeros_like(order.model),
             accepted=(),

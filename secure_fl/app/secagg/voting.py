@@ -110,7 +110,7 @@ class Voting:
     def _too_long(self, round: int, part: Part, found: GroupSum, events: EventSink) -> bool:
         most = longest_mean(
             self.config.secagg_clip,
-            coordinates=len(found.update),
+            coordinates=part.terms.words,
             members=len(part.terms.members),
             scale=part.layout.codec.scale,
             weight=found.weight,

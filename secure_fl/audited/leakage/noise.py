@@ -118,16 +118,23 @@ def _in_shares(
     sums = []
     for round, step in steps.items():
         survivors = len(rows[round].accepted)
-        if not survivors or rows[round].rolled_back:
+        if not _stepped(rows[round]):
             continue
         std = share * math.sqrt(survivors)
         if config.dp_of_sites:
             sums.append(_last_layer_sums(step, spec) / (std / survivors))
-        elif round == 1 or round - 1 in steps:
-            velocity, before = -step / config.lr_in(round), -steps.get(round - 1, 0.0) / config.lr_in(max(1, round - 1))
+        elif round == 1 or (round - 1 in steps and _stepped(rows[round - 1])):  # else its momentum is not known
+            velocity = -step / config.lr_in(round)
+            if round > 1:
+                velocity += config.momentum * steps[round - 1] / config.lr_in(round - 1)
             drawn = config.dp_sample_rate * sum(_images(config, rows[round]))
-            sums.append(_last_layer_sums(velocity - config.momentum * before, spec) / (std / drawn))
+            sums.append(_last_layer_sums(velocity, spec) / (std / drawn))
     return sums
+
+
+def _stepped(row: RoundRow) -> bool:
+    """Whether the model moved by what the round brought."""
+    return bool(row.accepted) and row.rolled_back is None
 
 
 def _images(config: RunConfig, row: RoundRow) -> list[int]:

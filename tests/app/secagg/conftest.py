@@ -16,11 +16,10 @@ from secure_fl.app.gathering import Gathered
 from secure_fl.app.identity import Roster
 from secure_fl.app.membership import Member
 from secure_fl.app.messages import Order
-from secure_fl.app.secagg import site as handlers
-from secure_fl.app.secagg import wire
+from secure_fl.app.secagg import handlers, wire
 from secure_fl.app.secagg.gathering import Journal, Protected
 from secure_fl.app.secagg.layout import Layout, Tally, largest_weight
-from secure_fl.app.secagg.site import SecureSite, Trained
+from secure_fl.app.secagg.site import SecureSite, Trained, rounding_seed
 from secure_fl.app.strategy import FedAvg
 from secure_fl.config import RunConfig
 from secure_fl.federation.kits import secagg_node_config
@@ -122,7 +121,7 @@ class Federation:
         )
         total = np.zeros(layout.words, layout.counters.ring.dtype)
         for index in sites:
-            rounding = handlers.rounding_seed(self.config, round=number, site=index)
+            rounding = rounding_seed(self.config, round=number, site=index)
             total += layout.encode(update_of(index, number), IMAGES[index], tally_of(index), rounding=rounding)
         return layout.decode(total, sum(IMAGES[index] for index in sites))[0]
 

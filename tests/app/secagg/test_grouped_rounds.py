@@ -145,6 +145,5 @@ def test_ten_times_the_step_backwards_is_outvoted_in_groups(home: Path) -> None:
         home, *settings, *hostile, "secagg=full", "secagg-group-size=0", "defense=fedavg", "byzantine=0", "rounds=2"
     )
     found = [record.rounds()[-1].accuracy or 0.0 for record in (clean, attacked, collapsed)]
-    print(found)
     assert found[1] > found[0] - 0.1 and found[2] < 0.25
     assert np.isfinite(attacked.load_checkpoint(attacked.last_checkpoint())).all()

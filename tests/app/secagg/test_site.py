@@ -7,8 +7,7 @@ import pytest
 from flwr.app import Context
 
 from secure_fl.app.messages import Order
-from secure_fl.app.secagg import site as handlers
-from secure_fl.app.secagg import wire
+from secure_fl.app.secagg import handlers, wire
 from secure_fl.app.secagg.layout import Layout, digest_of
 from secure_fl.app.secagg.site import Trained
 from secure_fl.config import RunConfig

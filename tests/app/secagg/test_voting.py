@@ -27,7 +27,7 @@ def part(group: int, members: tuple[int, ...]) -> Any:
     """What a judgement reads of a `Part`."""
     return SimpleNamespace(
         slot=SimpleNamespace(group=group),
-        terms=SimpleNamespace(members=members),
+        terms=SimpleNamespace(members=members, words=D),
         layout=SimpleNamespace(codec=FixedPoint(Ring(32), len(members), CLIP, 10)),
         failure=None,
     )
