@@ -23,7 +23,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
 from secure_fl.privacy.accounting import PrivacyEvent, epsilon, noise_multiplier_for
 from secure_fl.privacy.distributed import slack
-from secure_fl.protection import privacy_set
+from secure_fl.protection import threshold_of
 
 __all__ = ["accounted_delta", "client_event", "planned", "promise", "sample_event", "spent_after"]
 
@@ -150,8 +150,8 @@ def _in_shares(config: RunConfig) -> dict[str, str | float]:
     """What differs where sites add the noise in shares."""
     return {
         "protects_against": "the coordinator, other sites, and whoever sees the models or the sums of all sites",
-        "assumes": f"{privacy_set(config)} of {config.sites} sites are honest and stay to the end of each round "
-        f"({config.secagg_colluders} colluders assumed); honest sites clip",
+        "assumes": f"of the {threshold_of(config.sites)} or more of {config.sites} sites that stay to the end of a "
+        f"round, at most {config.secagg_colluders} collude with the coordinator",
     }
 
 

@@ -22,7 +22,7 @@ from secure_fl.secagg.noise import DiscreteGaussian
 CLIENT = ("dp-unit=client", "rounds=2", "model=tanh_cnn", "local-epochs=1")
 GLOBAL = (
     "dp-sgd=distributed",
-    "rounds=4",
+    "rounds=3",
     "model=tanh_cnn",
     "dp-sample-rate=0.5",
     "momentum=0.5",
@@ -32,7 +32,8 @@ PRIVATE = ("grid=local", "sites=5", "samples=200", "test-samples=40", "partition
 
 
 def made(home: Path, *assignments: str) -> RunRecord:
-    assignments = (*PRIVATE, "dp-epsilon=8", *assignments)
+    # Noise of a seed: private it is not, and the statistical tests below say the same every time.
+    assignments = (*PRIVATE, "dp-epsilon=8", "insecure-test-rng=true", *assignments)
     record = RunRecord.create(home, resolve(flags={}, assignments=assignments, environ={}, preset="smoke"))
     execute(record, home)
     return record
@@ -67,7 +68,7 @@ def test_the_record_says_what_is_spent_and_that_the_coordinator_is_not_trusted(c
     (promise,) = client.summary().start["privacy"]
     assert spent[0] == 0.0 < spent[1] < spent[2] <= 8.0
     assert promise["epsilon"] == pytest.approx(spent[2]) and promise["protects_against"].startswith("the coordinator")
-    assert promise["assumes"].startswith("4 of 5 sites")
+    assert promise["assumes"].startswith("of the 4 or more of 5 sites")
 
 
 @pytest.mark.parametrize("run", ["client", "global_sgd"])
@@ -89,7 +90,7 @@ def test_a_round_of_distributed_dp_sgd_is_one_step_in_every_ledger(global_sgd):
     config = planned(global_sgd.config)
     for index in range(5):
         lines = Ledger(ledger_file(global_sgd.folder.parents[1], f"site-{index}")).spendings()
-        assert [each.event for each in lines] == [sample_event(config)] * 4
+        assert [each.event for each in lines] == [sample_event(config)] * 3
         assert lines[0].event.steps == 1
     spent = [row.epsilon for row in global_sgd.rounds()]
     assert spent == sorted(spent) and 0.0 == spent[0] < spent[1] < spent[-1] <= 8.0
