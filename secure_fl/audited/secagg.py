@@ -106,7 +106,8 @@ def clean_saying(config: RunConfig, parameters: int, rng: np.random.Generator) -
 
 
 def _words(config: RunConfig, parameters: int) -> int:
-    return Layout.of(config, size=parameters, members=2, max_weight=1, model_sha256="0" * 64).words
+    members = config.secagg_group_size if config.secagg == "grouped" else config.sites
+    return Layout.of(config, size=parameters, members=members, max_weight=1, model_sha256="0" * 64).words
 
 
 def _bytes(config: RunConfig) -> int:

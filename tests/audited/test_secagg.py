@@ -156,8 +156,9 @@ def test_the_controls_of_a_secure_run_are_what_they_are_called(bits: str) -> Non
         assert [each.rule for each in found] == list(plan[name].rules)
 
 
-def test_under_dp_the_counters_are_fewer_and_declared_so() -> None:
-    private: dict[str, Any] = {"dp_epsilon": 8.0}
+@pytest.mark.parametrize("unit", ["sample", "client"])
+def test_under_dp_the_counters_are_fewer_and_declared_so(unit: str) -> None:
+    private: dict[str, Any] = {"dp_epsilon": 8.0, "dp_unit": unit}
     config = RunConfig(secagg="full", sites=5, **private)
     clean = clean_saying(config, EXTENT.parameters, np.random.default_rng(0))
     assert len(clean.arrays["y"]) < WORDS
