@@ -24,29 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.middleware import Middleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from secure_fl.app.identity import Roster
-from secure_fl.federation.gate import App, InnerGate, Receive, Refusal, Scope, Send, SiteGate
+from secure_fl.federation.gate import InnerGate, Refusal, SiteGate
+from secure_fl.federation.layers import directly
 from secure_fl.federation.processes import claim_stdout
 from secure_fl.runs import RunRecord
 
 __all__ = ["SuperLinkSettings", "main"]
 
 logger = logging.getLogger("secure_fl.superlink")
-
-# Layers of Flower's application that do nothing here (event logs, licences and traces of its enterprise
-# edition) and cost a task each on every request. Authentication and translation stay.
-IDLE_MIDDLEWARE = frozenset(
-    {"ControlLicenseMiddleware", "ControlEventLogMiddleware", "FleetEventLogMiddleware", "RuntimeTracingMiddleware"}
-)
-# Layers that let the requests of all other routes through as they are, and cost half a millisecond in doing so.
-LAYERS_OF_A_ROUTE = {
-    "ControlSensitiveResponseMiddleware": "/v1/control/",
-    "ControlAuthenticationMiddleware": "/v1/control/",
-    "NodeAuthMiddleware": "/v1/fleet/",
-}
 
 # Refusals that are worth an event each; a flood of them must not fill the run record.
 _MAX_REFUSALS = 200
@@ -102,18 +90,6 @@ class _ReportingLoop(asyncio.SelectorEventLoop):
         error = None if done.cancelled() else done.exception()
         if error is not None:
             self.on_failed_handshake(peer, error)
-
-
-class RouteLayer:
-    """An ASGI layer for the routes under `prefix`; requests for others go straight to the next one."""
-
-    def __init__(self, app: App, *, layer: Any, prefix: str) -> None:
-        self._next, self._layered, self._prefix = app, layer(app), prefix
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, through the layer if it is one of ours."""
-        ours = scope["type"] == "http" and scope["path"].startswith(self._prefix)
-        await (self._layered if ours else self._next)(scope, receive, send)
 
 
 class _RefusalLog:
@@ -228,18 +204,8 @@ def _flower_app(settings: SuperLinkSettings, inner_port: int) -> Any:
         runtime_dependency_install=False,
     )
     app = create_app(config, SuperLinkLifespan)
-    app.user_middleware = [_narrowed(each) for each in app.user_middleware if _name(each) not in IDLE_MIDDLEWARE]
+    app.user_middleware = directly(app.user_middleware)
     return app
-
-
-def _narrowed(layer: Middleware) -> Middleware:
-    """The layer itself, or the same for its own routes alone."""
-    prefix = LAYERS_OF_A_ROUTE.get(_name(layer))
-    return layer if prefix is None else Middleware(RouteLayer, layer=layer.cls, prefix=prefix)
-
-
-def _name(layer: Middleware) -> str:
-    return getattr(layer.cls, "__name__", "")
 
 
 async def _serve(settings: SuperLinkSettings, refusals: _RefusalLog, report: Callable[[dict[str, Any]], None]) -> None:
