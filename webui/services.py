@@ -12,6 +12,8 @@ from webui.auth.passwords import Passwords
 from webui.settings import Settings
 from webui.store.actions import Actions
 from webui.store.db import Database
+from webui.store.jobs import Jobs
+from webui.store.samples import Samples
 from webui.store.sessions import Sessions
 from webui.store.users import Users
 
@@ -30,6 +32,8 @@ class Services:
     users: Users
     sessions: Sessions
     actions: Actions
+    jobs: Jobs
+    samples: Samples
     passwords: Passwords
 
 
@@ -43,6 +47,8 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         users=Users(database, clock),
         sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
         actions=Actions(database, clock, settings.signing_key()),
+        jobs=Jobs(database, clock),
+        samples=Samples(database),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
     )
 
