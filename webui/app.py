@@ -15,7 +15,19 @@ from flask import Flask, current_app, g, request
 
 from webui.auth import csrf, guard, login
 from webui.auth.limits import limiter
-from webui.pages import account, admin, overview
+from webui.pages import (
+    account,
+    admin,
+    attacks,
+    audits,
+    compare,
+    new_run,
+    overview,
+    privacy,
+    runs,
+    system,
+    words,
+)
 from webui.security import errors, headers
 from webui.services import open_services
 from webui.settings import Settings
@@ -27,6 +39,13 @@ BLUEPRINTS = (
     login.blueprint,
     headers.blueprint,
     overview.blueprint,
+    runs.blueprint,
+    new_run.blueprint,
+    compare.blueprint,
+    attacks.blueprint,
+    privacy.blueprint,
+    audits.blueprint,
+    system.blueprint,
     account.blueprint,
     admin.blueprint,
 )
@@ -44,6 +63,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.config |= _config(settings)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["moment"] = _moment
+    words.install(app)
     app.before_request(_number_request)
     app.before_request(guard.authorise)
     csrf.protect(app)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from flask import current_app
 
 from webui.auth.passwords import Passwords
+from webui.reading.records import Records
 from webui.settings import Settings
 from webui.store.actions import Actions
 from webui.store.db import Database
@@ -33,6 +34,7 @@ class Services:
     sessions: Sessions
     actions: Actions
     jobs: Jobs
+    records: Records
     samples: Samples
     passwords: Passwords
 
@@ -48,6 +50,7 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
         actions=Actions(database, clock, settings.signing_key()),
         jobs=Jobs(database, clock),
+        records=Records(settings.home),
         samples=Samples(database),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
     )

@@ -22,6 +22,7 @@ __all__ = ["ANONYMOUS", "PERMISSIONS", "allows", "authorise", "check_table", "is
 ANONYMOUS = "anonymous"
 _ANYONE = frozenset({ANONYMOUS, *Role})
 _USERS = frozenset(Role)
+_READERS = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})  # of evidence
 _OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 _AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
@@ -40,6 +41,29 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "security.csp_report": _ANYONE,
     # pages
     "overview.index": _USERS,
+    "overview.part": _USERS,
+    "runs.index": _USERS,
+    "runs.detail": _USERS,
+    "runs.part": _USERS,
+    "runs.tab": _USERS,
+    "runs.file": _USERS,
+    "runs.resume": _OPERATORS,
+    "runs.stop": _OPERATORS,
+    "new_run.form": _OPERATORS,
+    "new_run.check": _OPERATORS,
+    "new_run.start": _OPERATORS,
+    "compare.index": _USERS,
+    "attacks.index": _USERS,
+    "attacks.lab": _USERS,
+    "attacks.compare": _OPERATORS,
+    "attacks.replay": _OPERATORS,
+    "privacy.index": _USERS,
+    "audits.index": _READERS,
+    "audits.detail": _READERS,
+    "audits.file": _READERS,
+    "audits.verify": _AUDITORS,
+    "system.index": _USERS,
+    "system.part": _USERS,
     # one's own
     "account.index": _USERS,
     "account.password": _USERS,
@@ -59,7 +83,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "admin.log_export": _AUDITORS,
 }
 # Refused with 404: that there is such a thing is itself not for everybody.
-_HIDDEN = frozenset[str]()
+_HIDDEN = frozenset({"audits.index", "audits.detail", "audits.file"})
 
 _STEP = {Stage.PASSWORD: "login.new_password", Stage.ENROL: "login.enrol", Stage.TOTP: "login.totp"}
 
