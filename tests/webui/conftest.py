@@ -7,6 +7,9 @@ real once (`tests/webui/auth/test_login.py`); elsewhere a session is started in 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +26,7 @@ from webui.settings import Settings
 from webui.store.sessions import Stage
 from webui.store.users import Role, User
 
+ROOT = Path(__file__).resolve().parents[2]
 BASE = "https://localhost"
 PASSWORD = "correct horse battery staple"
 TOTP_SECRET = "JBSWY3DPEHPK3PXP" * 2
@@ -62,6 +66,23 @@ class Browser:
     def cookie(self, name: str = "__Host-sid") -> str | None:
         found = self.client.get_cookie(name, domain="localhost")
         return found.value if found else None
+
+
+@pytest.fixture(scope="session")
+def recorded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one real run in it, made once; not to be written to."""
+    home = tmp_path_factory.mktemp("recorded")
+    command = [sys.executable, "-m", "secure_fl", "--home", str(home), "run", "--preset=smoke", "--grid=local"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return home
+
+
+@pytest.fixture
+def run_id(recorded_home: Path, settings: Settings) -> str:
+    """The id of a finished run, a copy of which lies in this test's home."""
+    (folder,) = [each for each in (recorded_home / "runs").iterdir() if each.is_dir()]
+    shutil.copytree(folder, settings.home / "runs" / folder.name)
+    return folder.name
 
 
 @pytest.fixture
