@@ -14,14 +14,15 @@ from flask import Flask, g, request
 
 from webui.auth import csrf, guard, login
 from webui.auth.limits import limiter
-from webui.pages import overview
+from webui.pages import attacks, audits, compare, jobs, new_run, overview, privacy, runs, streams, system, words
 from webui.security import errors, headers
 from webui.services import open_services
 from webui.settings import Settings
 
 __all__ = ["create_app"]
 
-BLUEPRINTS = (login.blueprint, headers.blueprint, overview.blueprint)
+_PAGES = (overview, runs, new_run, jobs, compare, attacks, privacy, audits, system, streams)
+BLUEPRINTS = (login.blueprint, headers.blueprint, *(page.blueprint for page in _PAGES))
 _MIB, _KIB = 1024 * 1024, 1024
 
 
@@ -42,6 +43,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     headers.install(app)
     errors.install(app)
     app.context_processor(partial(_for_templates, settings))
+    words.install(app)
     app.url_defaults(_static_version)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

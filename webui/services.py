@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from flask import current_app
 
 from webui.auth.passwords import Passwords
+from webui.live import Hub
+from webui.reading.records import Records
 from webui.settings import Settings
 from webui.store.actions import Actions
 from webui.store.db import Database
@@ -35,11 +37,14 @@ class Services:
     jobs: Jobs
     samples: Samples
     passwords: Passwords
+    records: Records
+    hub: Hub
 
 
 def open_services(settings: Settings, clock: Clock = time.time) -> Services:
     """Open the database of `settings`, made or brought up to date where needed."""
     database = Database(settings.database)
+    jobs, records = Jobs(database, clock), Records(settings.home)
     return Services(
         settings=settings,
         clock=clock,
@@ -47,9 +52,11 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         users=Users(database, clock),
         sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
         actions=Actions(database, clock, settings.signing_key()),
-        jobs=Jobs(database, clock),
+        jobs=jobs,
         samples=Samples(database),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
+        records=records,
+        hub=Hub(lambda: (jobs.signature(), records.signature()), clock=clock),
     )
 
 

@@ -24,6 +24,7 @@ _ANYONE = frozenset({ANONYMOUS, *Role})
 _USERS = frozenset(Role)
 _OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 _AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
+_AUDIT_READERS = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
 
 # Endpoint → who may reach it. A view may refuse more (an operator cancels only what is theirs), never less.
@@ -40,9 +41,35 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "security.csp_report": _ANYONE,
     # pages
     "overview.index": _USERS,
+    "overview.part": _USERS,
+    "runs.index": _USERS,
+    "runs.detail": _USERS,
+    "runs.part": _USERS,
+    "runs.tab": _USERS,
+    "runs.file": _USERS,
+    "runs.stop": _OPERATORS,
+    "runs.resume": _OPERATORS,
+    "new_run.form": _OPERATORS,
+    "new_run.check": _OPERATORS,
+    "new_run.start": _OPERATORS,
+    "jobs.cancel": _OPERATORS,
+    "compare.index": _USERS,
+    "attacks.index": _USERS,
+    "attacks.lab": _USERS,
+    "attacks.compare": _OPERATORS,
+    "attacks.replay": _OPERATORS,
+    "privacy.index": _USERS,
+    "audits.index": _AUDIT_READERS,
+    "audits.detail": _AUDIT_READERS,
+    "audits.file": _AUDIT_READERS,
+    "audits.verify": _AUDITORS,
+    "system.index": _USERS,
+    "system.part": _USERS,
+    "live.events": _USERS,
+    "live.run_events": _USERS,
 }
 # Refused with 404: that there is such a thing is itself not for everybody.
-_HIDDEN = frozenset[str]()
+_HIDDEN = frozenset({"audits.index", "audits.detail", "audits.file"})
 
 _STEP = {Stage.PASSWORD: "login.new_password", Stage.ENROL: "login.enrol", Stage.TOTP: "login.totp"}
 
