@@ -17,14 +17,14 @@ from webui.services import services
 from webui.store.sessions import Stage
 from webui.store.users import Role, User
 
-__all__ = ["ANONYMOUS", "PERMISSIONS", "allows", "authorise", "check_table", "is_api", "safe_path"]
+__all__ = ["ANONYMOUS", "PERMISSIONS", "allows", "authorise", "check_table", "is_api", "may_end", "safe_path"]
 
 ANONYMOUS = "anonymous"
 _ANYONE = frozenset({ANONYMOUS, *Role})
 _USERS = frozenset(Role)
+_READERS = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})  # of evidence
 _OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 _AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
-_AUDIT_READERS = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
 
 # Endpoint → who may reach it. A view may refuse more (an operator cancels only what is theirs), never less.
@@ -47,8 +47,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "runs.part": _USERS,
     "runs.tab": _USERS,
     "runs.file": _USERS,
-    "runs.stop": _OPERATORS,
     "runs.resume": _OPERATORS,
+    "runs.stop": _OPERATORS,
     "new_run.form": _OPERATORS,
     "new_run.check": _OPERATORS,
     "new_run.start": _OPERATORS,
@@ -59,14 +59,31 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "attacks.compare": _OPERATORS,
     "attacks.replay": _OPERATORS,
     "privacy.index": _USERS,
-    "audits.index": _AUDIT_READERS,
-    "audits.detail": _AUDIT_READERS,
-    "audits.file": _AUDIT_READERS,
+    "audits.index": _READERS,
+    "audits.detail": _READERS,
+    "audits.file": _READERS,
     "audits.verify": _AUDITORS,
     "system.index": _USERS,
     "system.part": _USERS,
     "live.events": _USERS,
     "live.run_events": _USERS,
+    # one's own
+    "account.index": _USERS,
+    "account.password": _USERS,
+    "account.theme": _USERS,
+    "account.end_session": _USERS,
+    "account.end_others": _USERS,
+    # users, and the log of what they did
+    "admin.users": _ADMINS,
+    "admin.account": _ADMINS,
+    "admin.add": _ADMINS,
+    "admin.role": _ADMINS,
+    "admin.disable": _ADMINS,
+    "admin.enable": _ADMINS,
+    "admin.reset": _ADMINS,
+    "admin.end_session": _ADMINS,
+    "admin.log": _AUDITORS,
+    "admin.log_export": _AUDITORS,
 }
 # Refused with 404: that there is such a thing is itself not for everybody.
 _HIDDEN = frozenset({"audits.index", "audits.detail", "audits.file"})
@@ -121,6 +138,11 @@ def _identify(id: str) -> None:
     g.session = session
     if session.stage is Stage.FULL:
         g.user = user
+
+
+def may_end(user: User, owner_id: str) -> bool:
+    """Whether `user` may cancel what `owner_id` ordered: operators end their own."""
+    return user.role is Role.ADMIN or user.id == owner_id
 
 
 def is_api() -> bool:

@@ -19,7 +19,12 @@ _WORDS = {
     "events.jsonl": "what happened, hash-chained",
     "resources.jsonl": "CPU and memory by second",
 }
-_FOLDERS = {"checkpoints": "the model after a round", "plots": "drawn from the record", "logs": "what a process said", "export": "exported numbers"}
+_FOLDERS = {
+    "checkpoints": "the model after a round",
+    "plots": "drawn from the record",
+    "logs": "what a process said",
+    "export": "exported numbers",
+}
 _TAIL_BYTES = 64 * 1024
 
 
@@ -62,4 +67,8 @@ def log_tail(run: Run, name: str) -> str:
         size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - _TAIL_BYTES))
         text = file.read().decode("utf-8", "replace")
-    return text if size <= _TAIL_BYTES else f"… the first {size - _TAIL_BYTES:,} bytes are in the file …\n{text.partition(chr(10))[2]}"
+    return (
+        text
+        if size <= _TAIL_BYTES
+        else f"… the first {size - _TAIL_BYTES:,} bytes are in the file …\n{text.partition(chr(10))[2]}"
+    )

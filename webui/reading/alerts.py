@@ -30,8 +30,16 @@ def alerts_of(rows: Sequence[RunRow], audits: Sequence[AuditLine], host: Host) -
     """rows: newest first."""
     newest = rows[:_NEWEST]
     ids = {row.id for row in newest}
-    found = [Alert("bad", "run", row.id, "The record was altered or cannot be read.") for row in rows if row.status == DAMAGED]
-    found += [Alert("bad", "audit", each.run, f"Audit failed: {each.reason}") for each in audits if each.verdict == "FAIL" and each.run in ids]
+    found = [
+        Alert("bad", "run", row.id, "The record was altered or cannot be read.")
+        for row in rows
+        if row.status == DAMAGED
+    ]
+    found += [
+        Alert("bad", "audit", each.run, f"Audit failed: {each.reason}")
+        for each in audits
+        if each.verdict == "FAIL" and each.run in ids
+    ]
     if host.disk_free_bytes < _LITTLE_DISK * host.disk_bytes:
         found.append(Alert("bad", "system", "", f"Only {host.disk_free_bytes / 1e9:.1f} GB of disk are free."))
     if host.memory > 1 - _LITTLE_MEMORY:
@@ -41,5 +49,9 @@ def alerts_of(rows: Sequence[RunRow], audits: Sequence[AuditLine], host: Host) -
         for row in newest
         if row.status == "interrupted"
     ]
-    found += [Alert("warn", "run", row.id, f"Failed in round {row.round} of {row.rounds}.") for row in newest if row.status == "failed"]
+    found += [
+        Alert("warn", "run", row.id, f"Failed in round {row.round} of {row.rounds}.")
+        for row in newest
+        if row.status == "failed"
+    ]
     return tuple(found)

@@ -63,8 +63,8 @@ class Input:
         if self.low is None and self.high is None:
             return ""
         if self.high is None:
-            return f"at least {self.low:g}"
-        return f"{self.low:g} to {self.high:g}"
+            return f"at least {_figure(self.low)}"
+        return f"{_figure(self.low)} to {_figure(self.high)}"
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,11 @@ def _input(declared: Field[Any]) -> Input:
         unit=meta["unit"],
         first=key in _FIRST,
     )
+
+
+def _figure(value: float | None) -> str:
+    """A bound as people write it: `1,000,000`, `0.01`, `1e-15`."""
+    return "" if value is None else f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def _culprit(what: str) -> str:

@@ -78,6 +78,7 @@ function label(plot, names, data) {
   ctx.save();
   ctx.font = `${12 * scale}px ${getComputedStyle(document.body).fontFamily}`;
   ctx.textBaseline = "middle";
+  ctx.textAlign = "left";
   for (const { at, name, y } of places) {
     ctx.fillStyle = plot.series[at + 1].stroke();
     ctx.fillText(name, bbox.left + bbox.width + 8 * scale, y);
