@@ -22,10 +22,12 @@ from webui.pages import (
     attacks,
     audits,
     compare,
+    jobs,
     new_run,
     overview,
     privacy,
     runs,
+    streams,
     system,
     words,
 )
@@ -36,22 +38,8 @@ from webui.store.users import User
 
 __all__ = ["create_app"]
 
-BLUEPRINTS = (
-    login.blueprint,
-    headers.blueprint,
-    overview.blueprint,
-    runs.blueprint,
-    new_run.blueprint,
-    compare.blueprint,
-    attacks.blueprint,
-    privacy.blueprint,
-    audits.blueprint,
-    system.blueprint,
-    account.blueprint,
-    admin.blueprint,
-    v1.blueprint,
-    health.blueprint,
-)
+_PAGES = (overview, runs, new_run, jobs, compare, attacks, privacy, audits, system, streams, account, admin)
+BLUEPRINTS = (login.blueprint, headers.blueprint, *(page.blueprint for page in _PAGES), v1.blueprint, health.blueprint)
 _MIB, _KIB = 1024 * 1024, 1024
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from flask import current_app
 
 from webui.auth.passwords import Passwords
+from webui.live import Hub
 from webui.reading.records import Records
 from webui.settings import Settings
 from webui.store.actions import Actions
@@ -34,14 +35,16 @@ class Services:
     sessions: Sessions
     actions: Actions
     jobs: Jobs
-    records: Records
     samples: Samples
     passwords: Passwords
+    records: Records
+    hub: Hub
 
 
 def open_services(settings: Settings, clock: Clock = time.time) -> Services:
     """Open the database of `settings`, made or brought up to date where needed."""
     database = Database(settings.database)
+    jobs, records = Jobs(database, clock), Records(settings.home)
     return Services(
         settings=settings,
         clock=clock,
@@ -49,10 +52,11 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         users=Users(database, clock),
         sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
         actions=Actions(database, clock, settings.signing_key()),
-        jobs=Jobs(database, clock),
-        records=Records(settings.home),
+        jobs=jobs,
         samples=Samples(database),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
+        records=records,
+        hub=Hub(lambda: (jobs.signature(), records.signature()), clock=clock),
     )
 
 

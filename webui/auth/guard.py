@@ -52,6 +52,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "new_run.form": _OPERATORS,
     "new_run.check": _OPERATORS,
     "new_run.start": _OPERATORS,
+    "jobs.cancel": _OPERATORS,
     "compare.index": _USERS,
     "attacks.index": _USERS,
     "attacks.lab": _USERS,
@@ -64,6 +65,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "audits.verify": _AUDITORS,
     "system.index": _USERS,
     "system.part": _USERS,
+    "live.events": _USERS,
+    "live.run_events": _USERS,
     # one's own
     "account.index": _USERS,
     "account.password": _USERS,
