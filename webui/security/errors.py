@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, SecurityError
 
 from secure_fl.errors import ConfigError, DataError, NotFoundError, SecureFLError
 from webui.auth.guard import is_api
@@ -69,6 +69,8 @@ def _foreseen(error: SecureFLError) -> Response:
 
 
 def _refused(error: HTTPException) -> Response:
+    if isinstance(error, SecurityError):  # asked under a name that is not ours: no address can be written into a page
+        return Response("This server does not answer to that name.\n", 400, mimetype="text/plain")
     status = error.code or 500
     what, why, fix = _WORDS.get(status, (error.name, "", ""))
     if isinstance(error, CSRFError):
