@@ -14,7 +14,20 @@ from flask import Flask
 from audit.report.words import place, size, visible
 from secure_fl.cli.progress_view import duration
 
-__all__ = ["Spark", "change", "clock", "day", "fields", "install", "minute", "number", "percent", "setting", "span", "spark"]
+__all__ = [
+    "Spark",
+    "change",
+    "clock",
+    "day",
+    "fields",
+    "install",
+    "minute",
+    "number",
+    "percent",
+    "setting",
+    "span",
+    "spark",
+]
 
 _NONE = "–"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -104,6 +117,8 @@ def change(value: float | None, unit: str) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"{text[:12]}…" if _DIGEST.fullmatch(text) else text if len(text) <= 200 else f"{text[:200]}…"
 

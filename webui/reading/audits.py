@@ -22,7 +22,7 @@ from secure_fl.runs.record import runs_folder
 
 __all__ = ["DOWNLOADS", "AuditLine", "Gate", "audit_of", "audits_of", "bundle_file", "gates_of", "verification_of"]
 
-# What may be fetched, with its type. The capture and the sealed secrets stay where they are: an auditor copies the folder.
+# What may be fetched, with its type. The capture and the sealed secrets stay here: an auditor copies the folder.
 DOWNLOADS = {
     PAGE: "text/html",
     PDF: "application/pdf",

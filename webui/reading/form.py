@@ -1,6 +1,6 @@
-"""The form of a new run, derived from the declarations of the settings, and the command that would do the same.
+"""The form of a new run, derived from the declarations of the settings, and the command that does the same.
 
-A value arrives as text. It is accepted or refused by the code that judges flags and files (`secure_fl.settings.checked`,
+A value arrives as text. It is accepted or refused by what judges flags and files (`secure_fl.settings.checked`,
 `RunConfig`), so the form, the command line and the docs cannot come to disagree.
 """
 
