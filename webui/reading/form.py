@@ -18,7 +18,7 @@ from secure_fl.config_sources import preset_names, resolve
 from secure_fl.errors import ConfigError
 from secure_fl.settings import checked
 
-__all__ = ["Group", "Input", "Judged", "command_of", "groups_of", "judged", "preset_values", "presets"]
+__all__ = ["Group", "Input", "Judged", "command_of", "groups_of", "judged", "preset_values", "presets", "values_of"]
 
 # Settings that name files of the server or open doors to other machines: set by whoever sits at that machine.
 _NOT_HERE = frozenset(
@@ -105,7 +105,11 @@ def preset_values(name: str) -> dict[str, str]:
     Raises:
         ConfigError: there is no such preset.
     """
-    config = resolve(flags={}, environ={}, preset=name or None).config
+    return values_of(resolve(flags={}, environ={}, preset=name or None).config)
+
+
+def values_of(config: RunConfig) -> dict[str, str]:
+    """The form's fields as they are for a run with these settings."""
     return {key: _text(value) for key, value in config.to_mapping().items() if key not in _NOT_HERE}
 
 
