@@ -57,7 +57,7 @@ class _Channel:
 
 
 class Hub:
-    """All streams of one process. signature: what the home's channel watches, any value that differs when it changed."""
+    """All streams of one process. signature: what the home's channel watches; it differs when that changed."""
 
     def __init__(
         self, signature: Callable[[], object], *, clock: Callable[[], float] = time.time, poll_s: float = POLL_S

@@ -117,6 +117,8 @@ def change(value: float | None, unit: str) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"{text[:12]}…" if _DIGEST.fullmatch(text) else text if len(text) <= 200 else f"{text[:200]}…"
 

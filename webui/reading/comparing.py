@@ -27,8 +27,8 @@ class Difference:
 class Measured:
     """One measure of every run, and what it is above the first run's (None where either is missing).
 
-    unit: "share" (differences are percentage points), "number", "seconds" or "bytes". better: 1 if more is better, −1 if less is,
-    0 if neither can be said.
+    unit: "share" (differences are percentage points), "number", "seconds" or "bytes". better: 1 if more is better,
+    −1 if less is, 0 if neither can be said.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""The form of a new run, derived from the declarations of the settings, and the command that would do the same.
+"""The form of a new run, derived from the declarations of the settings, and the command that does the same.
 
-A value arrives as text. It is accepted or refused by the code that judges flags and files (`secure_fl.settings.checked`,
+A value arrives as text. It is accepted or refused by what judges flags and files (`secure_fl.settings.checked`,
 `RunConfig`), so the form, the command line and the docs cannot come to disagree.
 """
 
@@ -19,7 +19,7 @@ from secure_fl.errors import ConfigError
 from secure_fl.settings import checked
 from webui.orders import NOT_HERE
 
-__all__ = ["Group", "Input", "Judged", "command_of", "groups_of", "judged", "preset_values", "presets"]
+__all__ = ["Group", "Input", "Judged", "command_of", "groups_of", "judged", "preset_values", "presets", "values_of"]
 
 # What most people decide; the rest of each group is folded away.
 _FIRST = frozenset(
@@ -102,7 +102,11 @@ def preset_values(name: str) -> dict[str, str]:
     Raises:
         ConfigError: there is no such preset.
     """
-    config = resolve(flags={}, environ={}, preset=name or None).config
+    return values_of(resolve(flags={}, environ={}, preset=name or None).config)
+
+
+def values_of(config: RunConfig) -> dict[str, str]:
+    """The form's fields as they are for a run with these settings."""
     return {key: _text(value) for key, value in config.to_mapping().items() if key not in NOT_HERE}
 
 

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, SecurityErro
 
 from secure_fl.errors import ConfigError, DataError, NotFoundError, SecureFLError
 from webui.auth.guard import is_api
+from webui.auth.trail import record
 from webui.store.users import StaleError
 
 __all__ = ["Problem", "install", "wants_json"]
@@ -74,6 +75,7 @@ def _refused(error: HTTPException) -> Response:
     status = error.code or 500
     what, why, fix = _WORDS.get(status, (error.name, "", ""))
     if isinstance(error, CSRFError):
+        record("csrf", "refused", object=f"{request.method} {request.path}")
         why, fix = (
             "The page was open for too long, or the request came from elsewhere.",
             "Reload the page and try again.",

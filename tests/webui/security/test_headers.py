@@ -37,7 +37,7 @@ def test_every_answer_is_protected(nobody: Browser, path: str) -> None:
     assert headers["Cross-Origin-Opener-Policy"] == headers["Cross-Origin-Resource-Policy"] == "same-origin"
     assert headers["Strict-Transport-Security"] == "max-age=31536000"
     assert headers["Permissions-Policy"].startswith("camera=(), ")
-    assert not [name for name in headers.keys() if name.lower().startswith("access-control-")]
+    assert not [name for name in headers if name.lower().startswith("access-control-")]
 
 
 def test_what_is_for_one_user_stays_in_no_cache(client_as: Callable[..., Browser]) -> None:
@@ -60,7 +60,7 @@ def test_no_template_has_a_script_or_a_style_in_it() -> None:
         text = path.read_text(encoding="utf-8").lower()
         assert "<style" not in text and " style=" not in text, path
         assert " onclick=" not in text and "javascript:" not in text, path
-        assert text.count("<script") == text.count('<script type="module" src='), path
+        assert all(" src=" in each.partition(">")[0] for each in text.split("<script")[1:]), path
         assert "|safe" not in text.replace(" ", ""), path
 
 

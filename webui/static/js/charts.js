@@ -50,7 +50,7 @@ function options(figure, box, { names, dashed, data }) {
   return {
     width: box.clientWidth, height: 240, legend: { show: false }, cursor: { y: false, points: { size: 8 } },
     padding: [10, names.length > 1 ? Math.min(130, 14 + 6.6 * Math.max(...names.map((name) => short(name).length))) : 12, 0, 0],
-    scales: { x: { time: false, range: (_, low, high) => (low === high ? [low - 1, high + 1] : [low, high]) },
+    scales: { x: { time: false, range: (plot) => [plot.data[0][0], Math.max(plot.data[0].at(-1), plot.data[0][0] + 1)] },
       y: { range: (_, low, high) => room(low, high, figure.dataset.unit) } },
     axes: [{ ...axis, size: 34, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
       { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => (figure.dataset.unit === "share" ? `${Math.round(100 * tick)} %` : words.number(tick))) }],

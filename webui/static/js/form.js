@@ -1,4 +1,5 @@
 // The new-run form, judged while it is filled in, by the server that judges it in the end.
+// (A field named `dataset` hides `form.dataset`; hence getAttribute.)
 
 const form = document.querySelector("form[data-judged]");
 const verdict = form.querySelector("[data-verdict]");
@@ -8,7 +9,7 @@ let timer = 0, asked = 0;
 
 async function judge() {
   const turn = ++asked;
-  const answer = await fetch(form.dataset.judged, {
+  const answer = await fetch(form.getAttribute("data-judged"), {
     method: "POST",
     body: new URLSearchParams(new FormData(form)),
     headers: { Accept: "application/json", "X-CSRF-Token": document.querySelector("meta[name=csrf-token]").content },

@@ -6,7 +6,7 @@ const announcer = document.querySelector("[data-announce]");
 const GAP_MS = 1000, SLOW_MS = 5000, SAY_MS = 10_000;
 const icons = { live: "M12 15a3 3 0 1 0 0-6 3 3 0 0 0 0 6z", reconnecting: "M5 12a7 7 0 0 1 12-5l2 2M19 5v4h-4M19 12a7 7 0 0 1-12 5l-2-2M5 19v-4h4",
   stale: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 7.5V12l3 2", ended: "M5 12.5l4.5 4.5L19 7.5" };
-let stream = null, timer = 0, fetched = 0, said = 0, sentence = "", slow = 0, last = "", over = false;
+let stream = null, timer = 0, fetched = 0, said = 0, saying = 0, slow = 0, last = "", over = false;
 
 const tab = (sessionStorage.tab ??= crypto.randomUUID?.() ?? String(Math.random()));
 const clock = () => new Date().toTimeString().slice(0, 8);
@@ -53,11 +53,15 @@ function swap(fresh) {
   announce();
 }
 
+// What changed last is said, however much changed in between; once in ten seconds at most.
 function announce() {
-  const now = document.querySelector("[data-say]")?.dataset.say ?? "";
-  if (!now || now === sentence || Date.now() - said < SAY_MS) return;
-  announcer.textContent = sentence = now;
-  said = Date.now();
+  saying ||= setTimeout(() => {
+    saying = 0;
+    const now = document.querySelector("[data-say]")?.dataset.say ?? "";
+    if (!now || now === announcer.textContent) return;
+    announcer.textContent = now;
+    said = Date.now();
+  }, Math.max(0, SAY_MS - (Date.now() - said)));
 }
 
 function soon() {

@@ -52,6 +52,19 @@ function pick(button) {
   judge();
 }
 
+// What can be scrolled sideways can be reached by the keyboard; what cannot costs no stop.
+function scrollers() {
+  for (const each of document.querySelectorAll(".scroll")) {
+    const wide = each.scrollWidth > each.clientWidth;
+    each.toggleAttribute("tabindex", wide);
+    if (wide) {
+      each.tabIndex = 0;
+      each.setAttribute("role", "group");
+      each.ariaLabel ||= "table, scrolls sideways";
+    }
+  }
+}
+
 const box = document.querySelector("[data-keys-off]");
 if (box) {
   box.checked = localStorage.getItem(off) !== null;
@@ -59,6 +72,11 @@ if (box) {
 }
 if (navigator.clipboard) for (const each of document.querySelectorAll("[data-copy]")) each.hidden = false;
 document.querySelectorAll("[data-pick]").forEach(pick);
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+scrollers();
+addEventListener("resize", scrollers);
+document.addEventListener("toggle", scrollers, true);
+document.addEventListener("part", scrollers);
 document.addEventListener("keydown", key);
 document.addEventListener("click", copy);
 document.addEventListener("click", (event) => {
