@@ -33,7 +33,7 @@ from webui.settings import Settings
 from webui.store.sessions import Stage
 from webui.store.users import Role, User
 
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 BASE = "https://localhost"
 PASSWORD = "correct horse battery staple"
 TOTP_SECRET = "JBSWY3DPEHPK3PXP" * 2
@@ -85,7 +85,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("SFL_")}
     command = [sys.executable, "-m", "tests.webui.recorded"]
     done = subprocess.run(
-        command, cwd=_ROOT, env={**environ, "SFL_HOME": str(home)}, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env={**environ, "SFL_HOME": str(home)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     sign_audits(home)
