@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,9 +26,10 @@ def pages(app: Flask, run_id: str, user: User) -> Iterator[str]:
     """Every address that can be read, with ids of things that are there."""
     for method, rule in routes(app):
         if method == "GET" and not rule.rule.endswith("/events"):
-            id = {"/runs": run_id, "/api": run_id, "/audi": run_id, "/admi": user.id}.get(rule.rule[:5], "1")
-            values = {"id": id, "tab": "log", "form": "html", "name": "digits"}
-            yield re.sub(r"<(\w+)>", lambda part: values.get(part[1], "1"), path_of(rule))
+            path = path_of(rule).replace("<id>", {"/admi": user.id}.get(rule.rule[:5], run_id))
+            for part, value in {"<tab>": "log", "<form>": "html", "<name>": "digits"}.items():
+                path = path.replace(part, value)
+            yield path.replace("<", "").replace(">", "")
 
 
 def contents(services: Services) -> str:
