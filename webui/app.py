@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Flask, current_app, g, request
 
+from webui.api import health, v1
 from webui.auth import csrf, guard, login
 from webui.auth.limits import limiter
 from webui.pages import (
@@ -38,7 +39,7 @@ from webui.store.users import User
 __all__ = ["create_app"]
 
 _PAGES = (overview, runs, new_run, jobs, compare, attacks, privacy, audits, system, streams, account, admin)
-BLUEPRINTS = (login.blueprint, headers.blueprint, *(page.blueprint for page in _PAGES))
+BLUEPRINTS = (login.blueprint, headers.blueprint, *(page.blueprint for page in _PAGES), v1.blueprint, health.blueprint)
 _MIB, _KIB = 1024 * 1024, 1024
 
 
@@ -59,6 +60,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     csrf.protect(app)
     limiter.init_app(app)
     headers.install(app)
+    health.count_requests(app)
     errors.install(app)
     app.context_processor(partial(_for_templates, settings))
     app.url_defaults(_static_version)

@@ -33,7 +33,7 @@ from webui.settings import Settings
 from webui.store.sessions import Stage
 from webui.store.users import Role, User
 
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 BASE = "https://localhost"
 PASSWORD = "correct horse battery staple"
 TOTP_SECRET = "JBSWY3DPEHPK3PXP" * 2
@@ -85,7 +85,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("SFL_")}
     command = [sys.executable, "-m", "tests.webui.recorded"]
     done = subprocess.run(
-        command, cwd=_ROOT, env={**environ, "SFL_HOME": str(home)}, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env={**environ, "SFL_HOME": str(home)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     sign_audits(home)
@@ -114,7 +114,17 @@ def sign_audits(home: Path) -> None:
     (folder / "sign.pub").write_bytes(public)
     ids, log = run_ids(home), AuditLog(home / "runs" / "audits.log")
     for which, document in (("plain", example.leaking()), ("private", example.document())):
-        write_bundle(home / "runs" / ids[which] / "audit", document, {"capture.pcap": b"p"}, key, log, pdf=lambda _: NO_PDF)
+        write_bundle(
+            home / "runs" / ids[which] / "audit", document, {"capture.pcap": b"p"}, key, log, pdf=lambda _: NO_PDF
+        )
+
+
+@pytest.fixture
+def run_id(recorded: Path, settings: Settings) -> str:
+    """The id of a finished run, a copy of which lies in this test's home."""
+    id = run_ids(recorded)["plain"]
+    shutil.copytree(recorded / "runs" / id, settings.home / "runs" / id, ignore=shutil.ignore_patterns("audit"))
+    return id
 
 
 @pytest.fixture

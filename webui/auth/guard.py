@@ -84,9 +84,31 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "admin.end_session": _ADMINS,
     "admin.log": _AUDITORS,
     "admin.log_export": _AUDITORS,
+    # programs
+    "api.document": _USERS,
+    "api.runs": _USERS,
+    "api.run": _USERS,
+    "api.run_metrics": _USERS,
+    "api.start_run": _OPERATORS,
+    "api.cancel_run": _OPERATORS,
+    "api.resume_run": _OPERATORS,
+    "api.jobs": _USERS,
+    "api.job": _USERS,
+    "api.cancel_job": _USERS,  # their own
+    "api.attacks": _USERS,
+    "api.replay": _OPERATORS,
+    "api.compare": _OPERATORS,
+    "api.audits": _READERS,
+    "api.audit_file": _READERS,
+    "api.audit": _AUDITORS,
+    "api.system": _USERS,
+    # watchdogs
+    "health.alive": _ANYONE,
+    "health.ready": _ANYONE,
+    "health.metrics": _ANYONE,  # by address or token
 }
 # Refused with 404: that there is such a thing is itself not for everybody.
-_HIDDEN = frozenset({"audits.index", "audits.detail", "audits.file"})
+_HIDDEN = frozenset({"audits.index", "audits.detail", "audits.file", "api.audits", "api.audit_file"})
 
 _STEP = {Stage.PASSWORD: "login.new_password", Stage.ENROL: "login.enrol", Stage.TOTP: "login.totp"}
 
