@@ -54,6 +54,7 @@ PARTS = {
 ROOMS = {
     "flwr": ("secure_fl.app", "secure_fl.federation", "audit.decode", "benchmarks"),
     "flask": ("webui",),
+    "gunicorn": ("webui",),
     "ray": ("secure_fl.federation", "benchmarks"),
 }
 

@@ -1,0 +1,93 @@
+"""`python -m webui serve | worker | create-admin`: what `secure-fl serve` starts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from secure_fl.errors import SecureFLError
+from webui.auth.passwords import one_time_password
+from webui.services import open_services
+from webui.settings import Settings
+from webui.store.users import Role
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except SecureFLError as error:
+        print(f"error: {error.what}", *filter(None, (f"  why: {error.why}" if error.why else "",)), file=sys.stderr)
+        if error.fix:
+            print(f"  fix: {error.fix}", file=sys.stderr)
+        return error.exit_code
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m webui", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add = commands.add_parser("create-admin", help="make the first account, and print its one-time password")
+    add.add_argument("name")
+    add.add_argument("--home", type=Path, default=Path())
+    add.set_defaults(run=_create_admin)
+    serve = commands.add_parser("serve", help="serve the pages, with a worker beside")
+    serve.add_argument("--home", type=Path, default=Path())
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8443)
+    serve.add_argument("--certificate", type=Path)
+    serve.add_argument("--key", type=Path)
+    serve.add_argument("--insecure-http", action="store_true")
+    serve.add_argument("--trusted-host", action="append", default=[])
+    serve.add_argument("--no-worker", action="store_true")
+    serve.add_argument("--create-admin", metavar="NAME")
+    serve.set_defaults(run=_serve)
+    worker = commands.add_parser("worker", help="take jobs and run them")
+    worker.add_argument("--home", type=Path, default=Path())
+    worker.set_defaults(run=_work)
+    return parser
+
+
+def _create_admin(arguments: argparse.Namespace) -> int:
+    create_admin(Settings(home=arguments.home.absolute()), arguments.name)
+    return 0
+
+
+def create_admin(settings: Settings, name: str) -> None:
+    """Make an admin and print the one-time password; it is stored nowhere but as its hash."""
+    services, password = open_services(settings), one_time_password()
+    services.users.add(name, Role.ADMIN, services.passwords.hash(password))
+    services.actions.add("user created", "ok", object=f"{name} (admin)", user_name="command line")
+    print(f"admin     {name}\npassword  {password}\nThe password is for one login; you choose your own then.")
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from webui.server import serve
+
+    settings = Settings(
+        home=arguments.home.absolute(),
+        host=arguments.host,
+        port=arguments.port,
+        certificate=arguments.certificate,
+        certificate_key=arguments.key,
+        insecure_http=arguments.insecure_http,
+        trusted_hosts=tuple(arguments.trusted_host),
+    )
+    if arguments.create_admin:
+        create_admin(settings, arguments.create_admin)
+    return serve(settings, workers=0 if arguments.no_worker else 1)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    from webui.worker.loop import work
+
+    return work(Settings(home=arguments.home.absolute()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Who may reach what: one table, and everything that is not in it is refused.
+
+`authorise` runs before every request. It reads the session and the user from the database, so a role that was changed,
+a user who was disabled and a session that was revoked count with the very next request; nothing is read from what the
+browser sent but the session's number. `check_table` refuses to start an application with an endpoint that has no row.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, abort, g, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import Unauthorized
+
+from secure_fl.errors import ConfigError, NotFoundError
+from webui.auth.trail import record
+from webui.services import services
+from webui.store.sessions import Stage
+from webui.store.users import Role, User
+
+__all__ = ["ANONYMOUS", "PERMISSIONS", "allows", "authorise", "check_table", "is_api", "safe_path"]
+
+ANONYMOUS = "anonymous"
+_ANYONE = frozenset({ANONYMOUS, *Role})
+_USERS = frozenset(Role)
+_OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+_AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
+_ADMINS = frozenset({Role.ADMIN})
+
+# Endpoint → who may reach it. A view may refuse more (an operator cancels only what is theirs), never less.
+PERMISSIONS: dict[str, frozenset[str]] = {
+    "static": _ANYONE,
+    # the door
+    "login.form": _ANYONE,
+    "login.enter": _ANYONE,
+    "login.totp": _ANYONE,
+    "login.enrol": _ANYONE,
+    "login.qr": _ANYONE,
+    "login.new_password": _ANYONE,
+    "login.leave": _ANYONE,
+    "security.csp_report": _ANYONE,
+    # pages
+    "overview.index": _USERS,
+}
+# Refused with 404: that there is such a thing is itself not for everybody.
+_HIDDEN = frozenset[str]()
+
+_STEP = {Stage.PASSWORD: "login.new_password", Stage.ENROL: "login.enrol", Stage.TOTP: "login.totp"}
+
+
+def check_table(app: Flask) -> None:
+    """Raise ConfigError unless the table and the routes name the same endpoints' permissions."""
+    endpoints = {rule.endpoint for rule in app.url_map.iter_rules()}
+    if missing := sorted(endpoints - PERMISSIONS.keys()):
+        raise ConfigError(f"endpoints without a permission: {', '.join(missing)}", fix="add a row to PERMISSIONS")
+
+
+def allows(user: User | None, endpoint: str) -> bool:
+    """Whether `user` (None: nobody) may reach `endpoint`; templates ask it as `can`."""
+    identity = user.role if user is not None else ANONYMOUS
+    return identity in PERMISSIONS.get(endpoint, frozenset())
+
+
+def authorise() -> ResponseReturnValue | None:
+    """Fill `g.session` and `g.user`, and let the request pass, or say what to do instead."""
+    g.user, g.session = None, None
+    endpoint = request.endpoint
+    if endpoint == "static":
+        return None
+    if id := request.cookies.get(services().settings.cookie_name):
+        _identify(id)
+    if endpoint is None or allows(g.user, endpoint):  # None: 404 and 405 follow
+        return None
+    if g.user is not None:
+        record("denied", "refused", object=f"{request.method} {request.path}")
+        abort(404 if endpoint in _HIDDEN else 403)
+    if is_api():
+        raise Unauthorized("Log in first.")
+    if g.session is not None:
+        return redirect(url_for(_STEP[g.session.stage]))
+    target = request.full_path.rstrip("?") if request.method == "GET" else "/"
+    return redirect(url_for("login.form", next=target))
+
+
+def _identify(id: str) -> None:
+    session = services().sessions.find(id)
+    if session is None:
+        return
+    try:
+        user = services().users.get(session.user_id)
+    except NotFoundError:
+        return
+    if user.disabled:
+        return
+    g.session = session
+    if session.stage is Stage.FULL:
+        g.user = user
+
+
+def is_api() -> bool:
+    """Whether a program asks, to whom a redirect to a form says nothing."""
+    return request.path.startswith("/api/")
+
+
+def safe_path(target: str | None) -> str:
+    """`target` if it is a path of ours, else `/`: browsers read `//host` and `/\\host` as another site."""
+    target = target or "/"
+    odd = not target.startswith("/") or target[1:2] in ("/", "\\") or not target.isprintable() or "\\" in target
+    return "/" if odd else target

@@ -1,0 +1,53 @@
+"""What a view calls: the stores and the settings of this application, in one object."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import current_app
+
+from webui.auth.passwords import Passwords
+from webui.settings import Settings
+from webui.store.actions import Actions
+from webui.store.db import Database
+from webui.store.sessions import Sessions
+from webui.store.users import Users
+
+__all__ = ["Services", "open_services", "services"]
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One of each, over one database."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    users: Users
+    sessions: Sessions
+    actions: Actions
+    passwords: Passwords
+
+
+def open_services(settings: Settings, clock: Clock = time.time) -> Services:
+    """Open the database of `settings`, made or brought up to date where needed."""
+    database = Database(settings.database)
+    return Services(
+        settings=settings,
+        clock=clock,
+        database=database,
+        users=Users(database, clock),
+        sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
+        actions=Actions(database, clock, settings.signing_key()),
+        passwords=Passwords(memory_kib=settings.argon2_memory_kib),
+    )
+
+
+def services() -> Services:
+    """Those of the application that answers this request."""
+    found: Services = current_app.extensions["services"]
+    return found
