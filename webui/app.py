@@ -12,16 +12,17 @@ from typing import Any
 
 from flask import Flask, g, request
 
+from webui.api import predict
 from webui.auth import csrf, guard, login
 from webui.auth.limits import limiter
-from webui.pages import overview
+from webui.pages import classify, overview
 from webui.security import errors, headers
 from webui.services import open_services
 from webui.settings import Settings
 
 __all__ = ["create_app"]
 
-BLUEPRINTS = (login.blueprint, headers.blueprint, overview.blueprint)
+BLUEPRINTS = (login.blueprint, headers.blueprint, overview.blueprint, classify.blueprint, predict.blueprint)
 _MIB, _KIB = 1024 * 1024, 1024
 
 

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from flask import current_app
 
 from webui.auth.passwords import Passwords
+from webui.inference.service import ModelService
+from webui.reading.records import Records
 from webui.settings import Settings
 from webui.store.actions import Actions
 from webui.store.db import Database
+from webui.store.flags import Flags
+from webui.store.serving import Serving
 from webui.store.sessions import Sessions
 from webui.store.users import Users
 
@@ -31,11 +35,16 @@ class Services:
     sessions: Sessions
     actions: Actions
     passwords: Passwords
+    records: Records
+    serving: Serving
+    flags: Flags
+    models: ModelService
 
 
 def open_services(settings: Settings, clock: Clock = time.time) -> Services:
     """Open the database of `settings`, made or brought up to date where needed."""
     database = Database(settings.database)
+    records, serving = Records(settings.home), Serving(database, clock)
     return Services(
         settings=settings,
         clock=clock,
@@ -44,6 +53,10 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
         actions=Actions(database, clock, settings.signing_key()),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
+        records=records,
+        serving=serving,
+        flags=Flags(database, clock),
+        models=ModelService(settings.home, records, serving),
     )
 
 

@@ -37,6 +37,7 @@ class Busy(SecureFLError):
     """So many pictures are waiting that another would only make all of them late."""
 
     code = "BUSY"
+    http_status = 503
     retry_after_s = 2
 
 

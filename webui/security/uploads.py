@@ -42,9 +42,9 @@ class UploadError(DataError):
 
     code = "UPLOAD_REFUSED"
 
-    def __init__(self, what: str, *, status: int, why: str = "", fix: str = "") -> None:
+    def __init__(self, what: str, *, http_status: int, why: str = "", fix: str = "") -> None:
         super().__init__(what, why=why, fix=fix)
-        self.status = status
+        self.http_status = http_status
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,23 @@ def admit(name: str, data: bytes) -> Upload:
     shown = _checked_name(name)
     if len(data) > MAX_UPLOAD_BYTES:
         raise UploadError(
-            f"{shown} is {len(data) / 2**20:.1f} MiB; the limit is {MAX_UPLOAD_BYTES // 2**20}", status=413
+            f"{shown} is {len(data) / 2**20:.1f} MiB; the limit is {MAX_UPLOAD_BYTES // 2**20}", http_status=413
         )
     if not data:
-        raise UploadError(f"{shown} is empty (0 bytes)", status=422)
+        raise UploadError(f"{shown} is empty (0 bytes)", http_status=422)
     _check_type(shown, data)
     try:
         width, height = header_size_px(data, name=shown)
         if min(width, height) < _SHORTEST_SIDE_PX:
             raise UploadError(
-                f"{shown} is {width} x {height} px; the shortest side must be {_SHORTEST_SIDE_PX}", status=422
+                f"{shown} is {width} x {height} px; the shortest side must be {_SHORTEST_SIDE_PX}", http_status=422
             )
         return Upload(shown, width, height, decode_image(data, name=shown, enough_px=2 * _PREVIEW_PX))
     except UploadError:
         raise
     except DataError as error:
-        status = 413 if "too large" in error.what else 422
-        raise UploadError(error.what, status=status, why=error.why, fix=error.fix) from None
+        http_status = 413 if "too large" in error.what else 422
+        raise UploadError(error.what, http_status=http_status, why=error.why, fix=error.fix) from None
 
 
 def _checked_name(name: str) -> str:
@@ -104,7 +104,7 @@ def _checked_name(name: str) -> str:
     if hidden or "/" in name or "\\" in name or not 0 < len(name) <= _LONGEST_NAME:
         raise UploadError(
             f"the file name `{printable(name[:_LONGEST_NAME])}` is not acceptable",
-            status=422,
+            http_status=422,
             why="it is empty, too long, a path, or holds characters that do not show",
             fix="rename the file",
         )
@@ -124,7 +124,7 @@ def _check_type(name: str, data: bytes) -> None:
         )
         raise UploadError(
             f"{name} is not a JPEG, PNG or WebP picture",
-            status=415,
+            http_status=415,
             why=f"{why}, its name ends in .{ending}" if ending else f"{why}, its name has no ending",
             fix="send a .jpg, .png or .webp file",
         )

@@ -87,7 +87,7 @@ def test_a_hostile_upload_is_refused_at_once_with_its_status_and_without_memory(
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert refused.value.status == status
+    assert refused.value.http_status == status
     assert refused.value.what
     assert time.process_time() - started < 0.3
     assert peak < 64 * 2**20
