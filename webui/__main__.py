@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,19 +37,25 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("name")
     add.add_argument("--home", type=Path, default=Path())
     add.set_defaults(run=_create_admin)
-    serve = commands.add_parser("serve", help="serve the pages, with a worker beside")
-    serve.add_argument("--home", type=Path, default=Path())
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8443)
-    serve.add_argument("--certificate", type=Path)
-    serve.add_argument("--key", type=Path)
-    serve.add_argument("--insecure-http", action="store_true")
-    serve.add_argument("--trusted-host", action="append", default=[])
-    serve.add_argument("--no-worker", action="store_true")
-    serve.add_argument("--create-admin", metavar="NAME")
-    serve.set_defaults(run=_serve)
+    for name, words, run in (
+        ("serve", "serve the pages, with a worker beside", _serve),
+        ("http", "only the pages", _pages),
+    ):
+        serve = commands.add_parser(name, help=words)
+        serve.add_argument("--home", type=Path, default=Path())
+        serve.add_argument("--host", default="127.0.0.1")
+        serve.add_argument("--port", type=int, default=8443)
+        serve.add_argument("--certificate", type=Path)
+        serve.add_argument("--key", type=Path)
+        serve.add_argument("--insecure-http", action="store_true")
+        serve.add_argument("--trusted-host", action="append", default=[])
+        serve.set_defaults(run=run)
+        if name == "serve":
+            serve.add_argument("--no-worker", action="store_true")
+            serve.add_argument("--create-admin", metavar="NAME")
     worker = commands.add_parser("worker", help="take jobs and run them")
     worker.add_argument("--home", type=Path, default=Path())
+    worker.add_argument("--parent", type=int, help="end when this process does")
     worker.set_defaults(run=_work)
     return parser
 
@@ -67,9 +74,32 @@ def create_admin(settings: Settings, name: str) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from webui.server import serve
+    from webui.server import certificates, keep_alive
 
-    settings = Settings(
+    settings = _settings(arguments)
+    if arguments.create_admin:
+        create_admin(settings, arguments.create_admin)
+    if not settings.insecure_http:
+        certificates(settings)  # made, or refused, before anything listens
+    scheme, us = "http" if settings.insecure_http else "https", [sys.executable, "-m", "webui"]
+    print(f"Command Center on {scheme}://{settings.host}:{settings.port}/  (Ctrl-C ends it; jobs go on)", flush=True)
+    pages = [*us, "http", f"--home={settings.home}", f"--host={settings.host}", f"--port={settings.port}"]
+    pages += ["--insecure-http"] if settings.insecure_http else []
+    pages += [f"--certificate={settings.certificate}", f"--key={settings.certificate_key}"] * bool(settings.certificate)
+    pages += [f"--trusted-host={each}" for each in settings.trusted_hosts]
+    worker = [*us, "worker", f"--home={settings.home}", f"--parent={os.getpid()}"]
+    return keep_alive([pages] if arguments.no_worker else [pages, worker])
+
+
+def _pages(arguments: argparse.Namespace) -> int:
+    from webui.server import serve_pages
+
+    serve_pages(_settings(arguments))
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    return Settings(
         home=arguments.home.absolute(),
         host=arguments.host,
         port=arguments.port,
@@ -78,15 +108,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         insecure_http=arguments.insecure_http,
         trusted_hosts=tuple(arguments.trusted_host),
     )
-    if arguments.create_admin:
-        create_admin(settings, arguments.create_admin)
-    return serve(settings, workers=0 if arguments.no_worker else 1)
 
 
 def _work(arguments: argparse.Namespace) -> int:
     from webui.worker.loop import work
 
-    return work(Settings(home=arguments.home.absolute()))
+    return work(Settings(home=arguments.home.absolute()), parent=arguments.parent)
 
 
 if __name__ == "__main__":

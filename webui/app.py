@@ -6,23 +6,33 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, g, request
+from flask import Flask, current_app, g, request
 
 from webui.api import predict
 from webui.auth import csrf, guard, login
 from webui.auth.limits import limiter
-from webui.pages import classify, overview
+from webui.pages import account, admin, classify, overview
 from webui.security import errors, headers
 from webui.services import open_services
 from webui.settings import Settings
+from webui.store.users import User
 
 __all__ = ["create_app"]
 
-BLUEPRINTS = (login.blueprint, headers.blueprint, overview.blueprint, classify.blueprint, predict.blueprint)
+BLUEPRINTS = (
+    login.blueprint,
+    headers.blueprint,
+    overview.blueprint,
+    account.blueprint,
+    admin.blueprint,
+    classify.blueprint,
+    predict.blueprint,
+)
 _MIB, _KIB = 1024 * 1024, 1024
 
 
@@ -36,6 +46,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.extensions["services"] = open_services(settings, clock)
     app.config |= _config(settings)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.filters["moment"] = _moment
     app.before_request(_number_request)
     app.before_request(guard.authorise)
     csrf.protect(app)
@@ -79,10 +90,19 @@ def _for_templates(settings: Settings) -> dict[str, Any]:
     return {
         "user": user,
         "theme": user.theme if user else "auto",
-        "can": partial(guard.allows, user),
+        "can": partial(_can, user),
         "insecure_http": settings.insecure_http,
         "here": request.endpoint or "",
     }
+
+
+def _can(user: User | None, endpoint: str) -> bool:
+    return endpoint in current_app.view_functions and guard.allows(user, endpoint)
+
+
+def _moment(time_s: float) -> str:
+    """`2026-11-24 21:05:09`, in UTC."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _static_version(endpoint: str, values: dict[str, Any]) -> None:

@@ -1,12 +1,17 @@
-"""gunicorn around the application: one process, sixteen threads, TLS 1.2 and up, and a worker beside.
+"""`serve`: two processes side by side, the pages and the worker; whichever dies is started again within a second.
 
-One process, because limits and live streams are counted in it; threads, because each live page holds one for minutes.
+The pages are gunicorn around the application: one process, because limits and live streams are counted in it, with
+sixteen threads, because each live page holds one for minutes. TLS 1.2 and up, or plain HTTP on the loopback address.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from ssl import SSLContext, TLSVersion
 from typing import Any
@@ -18,9 +23,12 @@ from secure_fl.errors import ConfigError
 from webui.app import create_app
 from webui.settings import Settings
 
-__all__ = ["certificates", "serve"]
+__all__ = ["THREADS", "certificates", "keep_alive", "serve_pages"]
 
 THREADS = 16
+_LOOK_S = 0.25
+_AGAIN_S = 1.0
+_END_S = 10.0
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -36,48 +44,34 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return create_app(self._settings)
 
 
-def serve(settings: Settings, *, workers: int = 1) -> int:
-    """Serve until a signal ends it, with `workers` (0 or 1) processes that run jobs; returns the exit code."""
-    certificate, key = certificates(settings)
-    create_app(settings)  # migrations, and every refusal, before anything listens
-    scheme = "http" if settings.insecure_http else "https"
-    print(f"Command Center on {scheme}://{settings.host}:{settings.port}/  (Ctrl-C ends it)", flush=True)
+def serve_pages(settings: Settings) -> None:
+    """Serve until a signal ends it."""
+    tls = {}
+    if not settings.insecure_http:
+        certificate, key = certificates(settings)
+        tls = {"certfile": str(certificate), "keyfile": str(key), "ssl_context": _tls}
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     options = {
-        "bind": f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}",
+        "bind": f"{host}:{settings.port}",
         "workers": 1,
         "worker_class": "gthread",
         "threads": THREADS,
         "timeout": 0,
-        "graceful_timeout": 5,
+        "graceful_timeout": 3,
         "keepalive": 5,
         "loglevel": "warning",
-        "limit_request_line": 8190,
-        "certfile": certificate and str(certificate),
-        "keyfile": key and str(key),
-        "ssl_context": _tls,
         "control_socket_disable": True,
+        **tls,
     }
-    jobs = [_start_worker(settings) for _ in range(workers)]
-    try:
-        _Server(settings, options).run()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        for each in jobs:
-            each.terminate()
-        for each in jobs:
-            each.wait()
-    return 0
+    _Server(settings, options).run()
 
 
-def certificates(settings: Settings) -> tuple[Path | None, Path | None]:
+def certificates(settings: Settings) -> tuple[Path, Path]:
     """The pair to serve with: the given one, or the federation's, which is made where there is none.
 
     Raises:
-        ConfigError: it cannot be made or read.
+        ConfigError: it cannot be made, or is not there.
     """
-    if settings.insecure_http:
-        return None, None
     folder = settings.home / "federation"
     certificate = settings.certificate or folder / "server.crt"
     key = settings.certificate_key or folder / "server.key"
@@ -102,11 +96,34 @@ def _provision(settings: Settings) -> None:
         raise ConfigError("no certificates could be made", why=done.stderr.strip()[-300:])
 
 
-def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "webui", "worker", "--home", str(settings.home)])  # noqa: S603
-
-
-def _tls(config: Any, default: Any) -> SSLContext:
-    context: SSLContext = default()
+def _tls(config: Any, default: Callable[[], SSLContext]) -> SSLContext:
+    context = default()
     context.minimum_version = TLSVersion.TLSv1_2
     return context
+
+
+def keep_alive(commands: Sequence[Sequence[str]], *, environ: dict[str, str] | None = None) -> int:
+    """Run all `commands` until SIGINT or SIGTERM comes, starting again what ends by itself; returns 0."""
+    stopping: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda got, _: stopping.append(got))
+
+    def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+        # A group of its own: Ctrl-C reaches it through us, once.
+        return subprocess.Popen(command, env=environ or dict(os.environ), process_group=0)  # noqa: S603
+
+    running = [(time.monotonic(), start(command)) for command in commands]
+    while not stopping:
+        for at, (since, process) in enumerate(running):
+            if process.poll() is not None and time.monotonic() - since > _AGAIN_S:
+                running[at] = (time.monotonic(), start(commands[at]))
+        time.sleep(_LOOK_S)
+    for _, process in running:
+        process.terminate()
+    for _, process in running:
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    return 0

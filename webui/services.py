@@ -15,6 +15,8 @@ from webui.settings import Settings
 from webui.store.actions import Actions
 from webui.store.db import Database
 from webui.store.flags import Flags
+from webui.store.jobs import Jobs
+from webui.store.samples import Samples
 from webui.store.serving import Serving
 from webui.store.sessions import Sessions
 from webui.store.users import Users
@@ -34,6 +36,8 @@ class Services:
     users: Users
     sessions: Sessions
     actions: Actions
+    jobs: Jobs
+    samples: Samples
     passwords: Passwords
     records: Records
     serving: Serving
@@ -52,6 +56,8 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         users=Users(database, clock),
         sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
         actions=Actions(database, clock, settings.signing_key()),
+        jobs=Jobs(database, clock),
+        samples=Samples(database),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
         records=records,
         serving=serving,

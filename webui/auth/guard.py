@@ -17,7 +17,7 @@ from webui.services import services
 from webui.store.sessions import Stage
 from webui.store.users import Role, User
 
-__all__ = ["ANONYMOUS", "PERMISSIONS", "allows", "authorise", "check_table", "is_api", "safe_path"]
+__all__ = ["ANONYMOUS", "PERMISSIONS", "allows", "authorise", "check_table", "is_api", "may_end", "safe_path"]
 
 ANONYMOUS = "anonymous"
 _ANYONE = frozenset({ANONYMOUS, *Role})
@@ -51,6 +51,23 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "predict.explain": _USERS,
     "predict.flag": _USERS,
     "predict.current": _USERS,
+    # one's own
+    "account.index": _USERS,
+    "account.password": _USERS,
+    "account.theme": _USERS,
+    "account.end_session": _USERS,
+    "account.end_others": _USERS,
+    # users, and the log of what they did
+    "admin.users": _ADMINS,
+    "admin.account": _ADMINS,
+    "admin.add": _ADMINS,
+    "admin.role": _ADMINS,
+    "admin.disable": _ADMINS,
+    "admin.enable": _ADMINS,
+    "admin.reset": _ADMINS,
+    "admin.end_session": _ADMINS,
+    "admin.log": _AUDITORS,
+    "admin.log_export": _AUDITORS,
 }
 # Refused with 404: that there is such a thing is itself not for everybody.
 _HIDDEN = frozenset[str]()
@@ -105,6 +122,11 @@ def _identify(id: str) -> None:
     g.session = session
     if session.stage is Stage.FULL:
         g.user = user
+
+
+def may_end(user: User, owner_id: str) -> bool:
+    """Whether `user` may cancel what `owner_id` ordered: operators end their own."""
+    return user.role is Role.ADMIN or user.id == owner_id
 
 
 def is_api() -> bool:

@@ -88,7 +88,7 @@ class Actions:
                 (seq, digest, self._key.sign(_head(seq, digest)).hex()),
             )
 
-    def list(self, *, before: int | None = None, limit: int = 100) -> list[Action]:
+    def latest(self, *, before: int | None = None, limit: int = 100) -> list[Action]:
         """Newest first; `before` is the last seq of the page before."""
         rows = self._database.reading().execute(
             "SELECT * FROM actions WHERE seq < ? ORDER BY seq DESC LIMIT ?", (before or 2**62, limit)

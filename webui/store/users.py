@@ -74,7 +74,7 @@ class Users:
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database, self._clock = database, clock
 
-    def list(self) -> list[User]:
+    def all(self) -> list[User]:
         """Everybody, by name."""
         rows = self._database.reading().execute(_SELECT + " ORDER BY name COLLATE NOCASE")
         return [_user(row) for row in rows]

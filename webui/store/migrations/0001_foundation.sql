@@ -28,20 +28,19 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_of_user ON sessions (user_id);
 
 CREATE TABLE jobs (
-    id TEXT PRIMARY KEY,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
     kind TEXT NOT NULL CHECK (kind IN ('run', 'resume', 'replay', 'compare', 'audit')),
     request TEXT NOT NULL, -- JSON: what was asked for, checked
     title TEXT NOT NULL,
     owner_id TEXT NOT NULL REFERENCES users (id),
+    owner TEXT NOT NULL,
     idempotency_key TEXT,
-    state TEXT NOT NULL CHECK (state IN
-        ('queued', 'running', 'succeeded', 'failed', 'interrupted', 'cancelled')),
-    cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested IN (0, 1)),
+    state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'failed', 'interrupted', 'cancelled')),
+    cancel_s REAL, -- when somebody asked for its end
     created_s REAL NOT NULL,
     started_s REAL,
     finished_s REAL,
-    heartbeat_s REAL,
-    worker TEXT,
     pid INTEGER,
     pid_born_s REAL,
     exit_code INTEGER,
@@ -50,10 +49,10 @@ CREATE TABLE jobs (
     version INTEGER NOT NULL DEFAULT 1,
     UNIQUE (owner_id, idempotency_key)
 ) STRICT;
-CREATE INDEX jobs_by_state ON jobs (state, created_s);
+CREATE INDEX jobs_by_state ON jobs (state, seq);
 
 CREATE TABLE workers (
-    id TEXT PRIMARY KEY,
+    only INTEGER PRIMARY KEY CHECK (only = 1),
     pid INTEGER NOT NULL,
     started_s REAL NOT NULL,
     heartbeat_s REAL NOT NULL
