@@ -13,10 +13,25 @@ from typing import Any
 
 from flask import Flask, current_app, g, request
 
-from webui.api import predict
+from webui.api import health, predict, v1
 from webui.auth import csrf, guard, login
 from webui.auth.limits import limiter
-from webui.pages import account, admin, classify, overview
+from webui.pages import (
+    account,
+    admin,
+    attacks,
+    audits,
+    classify,
+    compare,
+    jobs,
+    new_run,
+    overview,
+    privacy,
+    runs,
+    streams,
+    system,
+    words,
+)
 from webui.security import errors, headers
 from webui.services import open_services
 from webui.settings import Settings
@@ -24,15 +39,9 @@ from webui.store.users import User
 
 __all__ = ["create_app"]
 
-BLUEPRINTS = (
-    login.blueprint,
-    headers.blueprint,
-    overview.blueprint,
-    account.blueprint,
-    admin.blueprint,
-    classify.blueprint,
-    predict.blueprint,
-)
+_PAGES = (overview, runs, new_run, jobs, compare, attacks, privacy, audits, system, classify, streams, account, admin)
+_PROGRAMS = (v1, predict, health)
+BLUEPRINTS = (login.blueprint, headers.blueprint, *(each.blueprint for each in (*_PAGES, *_PROGRAMS)))
 _MIB, _KIB = 1024 * 1024, 1024
 
 
@@ -47,11 +56,13 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.config |= _config(settings)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters["moment"] = _moment
+    words.install(app)
     app.before_request(_number_request)
     app.before_request(guard.authorise)
     csrf.protect(app)
     limiter.init_app(app)
     headers.install(app)
+    health.count_requests(app)
     errors.install(app)
     app.context_processor(partial(_for_templates, settings))
     app.url_defaults(_static_version)

@@ -20,10 +20,14 @@ from secure_fl.errors import ConfigError, NotFoundError
 from secure_fl.runs.index import RunIndex
 from secure_fl.runs.rows import RunStatus
 
-__all__ = ["KINDS", "Order", "arguments", "equivalent", "order"]
+__all__ = ["KINDS", "NOT_HERE", "Order", "arguments", "equivalent", "order"]
 
 KINDS = ("run", "resume", "replay", "compare", "audit")
-_PATHS = ("dataset", "data-dir", "weights", "auditor")
+# Settings that open doors to other machines, or name files of the server: for whoever sits at that machine.
+NOT_HERE = frozenset(
+    {"host", "port", "remote-sites", "allow-stock-supernodes", "auditor", "insecure-test-rng", "device", "download"}
+)
+_PATHS = ("dataset", "data-dir", "weights")
 _NAMED = ("", "digits", "cifar10", "fashion-mnist", "torchvision")
 _MOST = 8  # values on one axis of a comparison, defenses of a replay
 
@@ -95,6 +99,8 @@ def _run(wish: Mapping[str, Any], home: Path) -> Order:
     if preset and preset not in preset_names():
         raise ConfigError(f"no preset {preset[:40]!r}", fix=f"choose one of: {', '.join(preset_names())}")
     flags = {key_of(str(key)): value for key, value in given.items()}
+    if closed := sorted(flags.keys() & NOT_HERE):
+        raise ConfigError(f"`{closed[0]}` cannot be set from here", fix="start the run in a terminal of that machine")
     for key in _PATHS:
         if key in flags:
             flags[key] = _below(home, key, str(flags[key]))
@@ -146,6 +152,7 @@ def _compare(wish: Mapping[str, Any]) -> Order:
     name, rounds = _plain(wish, "scenario"), _whole(wish, "rounds", 0, 1000)
     base = bundled(name) if name else Scenario(name="digits", partition="dirichlet", model="mlp", rounds=12, lr=0.1)
     attacks, defenses = _list(wish, "attacks"), _list(wish, "defenses")
+    _refuse_unknown(attacks, defenses)
     byzantine, seeds = _whole(wish, "byzantine", 0, 1000), _whole(wish, "seeds", 1, 100, default=3)
     checked = Comparison(
         base=base.changed(rounds=rounds) if rounds else base,
@@ -165,6 +172,18 @@ def _compare(wish: Mapping[str, Any]) -> Order:
     }
     versus = f"{', '.join(filter(None, checked.attacks))} against {', '.join(checked.defenses)}"
     return Order("compare", versus, request)
+
+
+def _refuse_unknown(attacks: Sequence[str], defenses: Sequence[str]) -> None:
+    """A name that nothing has would only be found out by the job."""
+    from secure_fl.adversity import needs_root, space_of
+    from secure_fl.lab.museum import EXHIBITS
+
+    for each in attacks:
+        space_of(each)
+    for each in defenses:
+        if each not in EXHIBITS:
+            needs_root(each)
 
 
 def _axes(request: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from flask import current_app
 
 from webui.auth.passwords import Passwords
 from webui.inference.service import ModelService
+from webui.live import Hub
 from webui.reading.records import Records
 from webui.settings import Settings
 from webui.store.actions import Actions
@@ -43,12 +44,14 @@ class Services:
     serving: Serving
     flags: Flags
     models: ModelService
+    hub: Hub
 
 
 def open_services(settings: Settings, clock: Clock = time.time) -> Services:
     """Open the database of `settings`, made or brought up to date where needed."""
     database = Database(settings.database)
-    records, serving = Records(settings.home), Serving(database, clock)
+    jobs, records = Jobs(database, clock), Records(settings.home)
+    serving = Serving(database, clock)
     return Services(
         settings=settings,
         clock=clock,
@@ -56,13 +59,14 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         users=Users(database, clock),
         sessions=Sessions(database, clock, idle_s=settings.idle_s, longest_s=settings.longest_s),
         actions=Actions(database, clock, settings.signing_key()),
-        jobs=Jobs(database, clock),
+        jobs=jobs,
         samples=Samples(database),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
         records=records,
         serving=serving,
         flags=Flags(database, clock),
         models=ModelService(settings.home, records, serving),
+        hub=Hub(lambda: (jobs.signature(), records.signature()), clock=clock),
     )
 
 

@@ -6,23 +6,34 @@ real once (`tests/webui/auth/test_login.py`); elsewhere a session is started in 
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from audit.bundle import write_bundle
+from audit.report.pdf import NO_PDF
+from audit.report.transparency import AuditLog
+from tests.audit.report import example
 from webui.app import create_app
 from webui.services import Services
 from webui.settings import Settings
 from webui.store.sessions import Stage
 from webui.store.users import Role, User
 
+ROOT = Path(__file__).resolve().parents[2]
 BASE = "https://localhost"
 PASSWORD = "correct horse battery staple"
 TOTP_SECRET = "JBSWY3DPEHPK3PXP" * 2
@@ -62,6 +73,56 @@ class Browser:
     def cookie(self, name: str = "__Host-sid") -> str | None:
         found = self.client.get_cookie(name, domain="localhost")
         return found.value if found else None
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with real records (`tests.webui.recorded`), and two signed audits made of example documents.
+
+    Shared by all tests: whoever writes takes `full_home`, a copy.
+    """
+    home = tmp_path_factory.mktemp("recorded")
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("SFL_")}
+    command = [sys.executable, "-m", "tests.webui.recorded"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**environ, "SFL_HOME": str(home)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    sign_audits(home)
+    return home
+
+
+@pytest.fixture
+def full_home(recorded: Path, home: Path) -> Path:
+    """The home of this test's application, filled with a copy of `recorded`."""
+    shutil.copytree(recorded, home, dirs_exist_ok=True)
+    return home
+
+
+def run_ids(home: Path) -> dict[str, str]:
+    """Ids by what they are: plain, attacked, private."""
+    names = sorted(each.name for each in (home / "runs").iterdir() if each.is_dir())
+    return dict(zip(("plain", "attacked", "private"), names, strict=True))
+
+
+@pytest.fixture
+def run_id(full_home: Path) -> str:
+    """The id of a finished run in this test's home."""
+    return run_ids(full_home)["plain"]
+
+
+def sign_audits(home: Path) -> None:
+    """Give the plain run an audit that failed, and the private one that passed; the key lies where ours lies."""
+    key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+    folder = home / "federation" / "auditor"
+    folder.mkdir(parents=True, exist_ok=True)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "sign.pub").write_bytes(public)
+    ids, log = run_ids(home), AuditLog(home / "runs" / "audits.log")
+    for which, document in (("plain", example.leaking()), ("private", example.document())):
+        write_bundle(
+            home / "runs" / ids[which] / "audit", document, {"capture.pcap": b"p"}, key, log, pdf=lambda _: NO_PDF
+        )
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ __all__ = ["ANONYMOUS", "PERMISSIONS", "allows", "authorise", "check_table", "is
 ANONYMOUS = "anonymous"
 _ANYONE = frozenset({ANONYMOUS, *Role})
 _USERS = frozenset(Role)
+_READERS = frozenset({Role.OPERATOR, Role.AUDITOR, Role.ADMIN})  # of evidence
 _OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 _AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
@@ -51,6 +52,32 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "predict.explain": _USERS,
     "predict.flag": _USERS,
     "predict.current": _USERS,
+    "overview.part": _USERS,
+    "runs.index": _USERS,
+    "runs.detail": _USERS,
+    "runs.part": _USERS,
+    "runs.tab": _USERS,
+    "runs.file": _USERS,
+    "runs.resume": _OPERATORS,
+    "runs.stop": _OPERATORS,
+    "new_run.form": _OPERATORS,
+    "new_run.check": _OPERATORS,
+    "new_run.start": _OPERATORS,
+    "jobs.cancel": _OPERATORS,
+    "compare.index": _USERS,
+    "attacks.index": _USERS,
+    "attacks.lab": _USERS,
+    "attacks.compare": _OPERATORS,
+    "attacks.replay": _OPERATORS,
+    "privacy.index": _USERS,
+    "audits.index": _READERS,
+    "audits.detail": _READERS,
+    "audits.file": _READERS,
+    "audits.verify": _AUDITORS,
+    "system.index": _USERS,
+    "system.part": _USERS,
+    "live.events": _USERS,
+    "live.run_events": _USERS,
     # one's own
     "account.index": _USERS,
     "account.password": _USERS,
@@ -68,9 +95,31 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "admin.end_session": _ADMINS,
     "admin.log": _AUDITORS,
     "admin.log_export": _AUDITORS,
+    # programs
+    "api.document": _USERS,
+    "api.runs": _USERS,
+    "api.run": _USERS,
+    "api.run_metrics": _USERS,
+    "api.start_run": _OPERATORS,
+    "api.cancel_run": _OPERATORS,
+    "api.resume_run": _OPERATORS,
+    "api.jobs": _USERS,
+    "api.job": _USERS,
+    "api.cancel_job": _USERS,  # their own
+    "api.attacks": _USERS,
+    "api.replay": _OPERATORS,
+    "api.compare": _OPERATORS,
+    "api.audits": _READERS,
+    "api.audit_file": _READERS,
+    "api.audit": _AUDITORS,
+    "api.system": _USERS,
+    # watchdogs
+    "health.alive": _ANYONE,
+    "health.ready": _ANYONE,
+    "health.metrics": _ANYONE,  # by address or token
 }
 # Refused with 404: that there is such a thing is itself not for everybody.
-_HIDDEN = frozenset[str]()
+_HIDDEN = frozenset({"audits.index", "audits.detail", "audits.file", "api.audits", "api.audit_file"})
 
 _STEP = {Stage.PASSWORD: "login.new_password", Stage.ENROL: "login.enrol", Stage.TOTP: "login.totp"}
 

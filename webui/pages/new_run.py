@@ -9,7 +9,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import ConfigError
 from webui.auth.trail import record
 from webui.orders import order
-from webui.reading.form import Judged, command_of, groups_of, judged, preset_values, presets
+from webui.reading.form import Judged, command_of, groups_of, judged, preset_values, presets, values_of
 from webui.services import services
 
 __all__ = ["blueprint"]
@@ -22,8 +22,7 @@ def form() -> ResponseReturnValue:
     """The form, filled in by a preset, or with the settings of an earlier run."""
     preset = request.args.get("preset", "smoke")
     if source := request.args.get("from"):
-        config = services().records.run(source).config
-        return _form(judged({key: str(value) for key, value in config.to_mapping().items()}), source=source)
+        return _form(judged(values_of(services().records.run(source).config)), source=source)
     return _form(judged(preset_values(preset)), preset=preset)
 
 

@@ -14,7 +14,20 @@ from flask import Flask
 from audit.report.words import place, size, visible
 from secure_fl.cli.progress_view import duration
 
-__all__ = ["Spark", "change", "clock", "day", "fields", "install", "number", "percent", "setting", "span", "spark"]
+__all__ = [
+    "Spark",
+    "change",
+    "clock",
+    "day",
+    "fields",
+    "install",
+    "minute",
+    "number",
+    "percent",
+    "setting",
+    "span",
+    "spark",
+]
 
 _NONE = "–"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -26,6 +39,7 @@ def install(app: Flask) -> None:
         "change": change,
         "clock": clock,
         "day": day,
+        "minute": minute,
         "number": number,
         "percent": percent,
         "place": place,
@@ -68,6 +82,11 @@ def day(moment: str | float | None) -> str:
     return _NONE if not moment else f"{_utc(moment):%-d %b %Y, %H:%M}"
 
 
+def minute(moment: str | float | None) -> str:
+    """`24 Nov 22:44`, UTC, for tables whose rows name the year already."""
+    return _NONE if not moment else f"{_utc(moment):%-d %b %H:%M}"
+
+
 def setting(value: Any) -> str:
     """A value of a setting as it is typed; what is empty says so."""
     if isinstance(value, bool):
@@ -98,6 +117,8 @@ def change(value: float | None, unit: str) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"{text[:12]}…" if _DIGEST.fullmatch(text) else text if len(text) <= 200 else f"{text[:200]}…"
 

@@ -1,7 +1,7 @@
-"""Comparisons of attacks and defenses on disk, as the attack lab shows them: a matrix, and one simulation round by round.
+"""Comparisons of attacks and defenses on disk, as the attack lab shows them: a matrix, and single simulations.
 
-Numbers come from the `report.json` that `secure-fl compare` wrote and, for single simulations, from the cells beside it,
-whose hashes are checked on the way (`secure_fl.lab.cells`).
+Numbers come from the `report.json` that `secure-fl compare` wrote and, round by round, from the cells beside it, whose
+hashes are checked on the way (`secure_fl.lab.cells`).
 """
 
 from __future__ import annotations
@@ -170,18 +170,15 @@ def bout_of(lab: Lab, matrix: Matrix, defense: str, attack: str, seed: int) -> B
         IntegrityError: its file was altered.
     """
     own = _outcome(lab, matrix, defense, attack, seed)
-    others = {
-        "no defense, same attack": (UNDEFENDED, attack),
-        "nobody attacks": (UNDEFENDED, CLEAN),
-    }
-    curves = [Curve(f"{defense}, {attack or 'no attack'}", tuple(each.accuracy for each in own.rounds))]
-    for label, (other_defense, other_attack) in others.items():
-        if (other_defense, other_attack) == (defense, attack) or (label != "nobody attacks" and not attack):
-            continue
-        outcome = _outcome(lab, matrix, other_defense, other_attack, seed)
-        curves.append(Curve(label, tuple(each.accuracy for each in outcome.rounds), dashed=True))
+    baselines = {"no defense": (UNDEFENDED, attack)} if defense != UNDEFENDED else {}
+    if attack != CLEAN:
+        baselines["nobody attacks"] = (UNDEFENDED, CLEAN)
+    curves = [Curve("no defense" if defense == UNDEFENDED else defense, tuple(each.accuracy for each in own.rounds))]
+    for label, (rule, hostile) in baselines.items():
+        rounds = _outcome(lab, matrix, rule, hostile, seed).rounds
+        curves.append(Curve(label, tuple(each.accuracy for each in rounds), dashed=True))
     numbers = tuple(each.round for each in own.rounds)
-    ends = ", ".join(f"{curve.name} {_percent(curve.values[-1])}" for curve in curves)
+    ends = "; ".join(f"{curve.name} {_percent(curve.values[-1])}" for curve in curves)
     success = tuple(each.attack_success for each in own.rounds)
     return Bout(
         attack=attack,

@@ -27,8 +27,8 @@ class Difference:
 class Measured:
     """One measure of every run, and what it is above the first run's (None where either is missing).
 
-    unit: "share" (differences are percentage points), "number", "seconds" or "bytes". better: 1 if more is better, −1 if less is,
-    0 if neither can be said.
+    unit: "share" (differences are percentage points), "number", "seconds" or "bytes". better: 1 if more is better,
+    −1 if less is, 0 if neither can be said.
     """
 
     name: str
@@ -65,8 +65,8 @@ def measured_of(runs: Sequence[Run]) -> tuple[Measured, ...]:
         Measured("ε for each image", "number", -1, last(lambda row: row.epsilon)),
         Measured("ε for each site", "number", -1, last(lambda row: row.client_epsilon)),
         Measured("rounds", "number", 0, last(lambda row: float(row.round))),
-        Measured("time", "seconds", -1, tuple(run.summary.active_s or None for run in runs)),
-        Measured("sent by sites", "bytes", -1, tuple(_bytes_up(run) for run in runs)),
+        Measured("time", "seconds", 0, tuple(run.summary.active_s or None for run in runs)),
+        Measured("sent by sites", "bytes", 0, tuple(_bytes_up(run) for run in runs)),
     )
     return tuple(each for each in found if any(value is not None for value in each.values))
 

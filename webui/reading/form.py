@@ -1,6 +1,6 @@
-"""The form of a new run, derived from the declarations of the settings, and the command that would do the same.
+"""The form of a new run, derived from the declarations of the settings, and the command that does the same.
 
-A value arrives as text. It is accepted or refused by the code that judges flags and files (`secure_fl.settings.checked`,
+A value arrives as text. It is accepted or refused by what judges flags and files (`secure_fl.settings.checked`,
 `RunConfig`), so the form, the command line and the docs cannot come to disagree.
 """
 
@@ -17,13 +17,10 @@ from secure_fl.config import RunConfig, Scalar, key_of, setting_fields
 from secure_fl.config_sources import preset_names, resolve
 from secure_fl.errors import ConfigError
 from secure_fl.settings import checked
+from webui.orders import NOT_HERE
 
-__all__ = ["Group", "Input", "Judged", "command_of", "groups_of", "judged", "preset_values", "presets"]
+__all__ = ["Group", "Input", "Judged", "command_of", "groups_of", "judged", "preset_values", "presets", "values_of"]
 
-# Settings that name files of the server or open doors to other machines: set by whoever sits at that machine.
-_NOT_HERE = frozenset(
-    {"host", "port", "remote-sites", "allow-stock-supernodes", "auditor", "insecure-test-rng", "device", "download"}
-)
 # What most people decide; the rest of each group is folded away.
 _FIRST = frozenset(
     (
@@ -63,8 +60,8 @@ class Input:
         if self.low is None and self.high is None:
             return ""
         if self.high is None:
-            return f"at least {self.low:g}"
-        return f"{self.low:g} to {self.high:g}"
+            return f"at least {_figure(self.low)}"
+        return f"{_figure(self.low)} to {_figure(self.high)}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def groups_of() -> tuple[Group, ...]:
     """All fields that a run can be given here, in the order of declaration."""
     found: dict[str, list[Input]] = {}
     for declared in setting_fields():
-        if key_of(declared.name) not in _NOT_HERE:
+        if key_of(declared.name) not in NOT_HERE:
             found.setdefault(declared.metadata["group"], []).append(_input(declared))
     return tuple(Group(name, _TITLES.get(name, name.capitalize()), tuple(inputs)) for name, inputs in found.items())
 
@@ -105,8 +102,12 @@ def preset_values(name: str) -> dict[str, str]:
     Raises:
         ConfigError: there is no such preset.
     """
-    config = resolve(flags={}, environ={}, preset=name or None).config
-    return {key: _text(value) for key, value in config.to_mapping().items() if key not in _NOT_HERE}
+    return values_of(resolve(flags={}, environ={}, preset=name or None).config)
+
+
+def values_of(config: RunConfig) -> dict[str, str]:
+    """The form's fields as they are for a run with these settings."""
+    return {key: _text(value) for key, value in config.to_mapping().items() if key not in NOT_HERE}
 
 
 def judged(form: Mapping[str, str]) -> Judged:
@@ -116,7 +117,7 @@ def judged(form: Mapping[str, str]) -> Judged:
     errors: dict[str, str] = {}
     for declared in setting_fields():
         key = key_of(declared.name)
-        if key in _NOT_HERE:
+        if key in NOT_HERE:
             continue
         is_flag = type(declared.default) is bool
         text = _flag(form.get(key, "")) if is_flag else form.get(key, _text(cast(Scalar, declared.default))).strip()
@@ -176,10 +177,15 @@ def _input(declared: Field[Any]) -> Input:
     )
 
 
+def _figure(value: float | None) -> str:
+    """A bound as people write it: `1,000,000`, `0.01`, `1e-15`."""
+    return "" if value is None else f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
+
+
 def _culprit(what: str) -> str:
     """The first setting that a refusal names in backticks, so that the message stands beside its field."""
     quoted = what.split("`")[1::2]
-    keys = {key_of(each.name) for each in setting_fields()} - _NOT_HERE
+    keys = {key_of(each.name) for each in setting_fields()} - NOT_HERE
     return next((each for each in quoted if each in keys), "")
 
 

@@ -69,6 +69,11 @@ class Promise:
         return self.rounds[-1] + math.floor((self.limit - self.spent) / price + 1e-9) + 1
 
     @property
+    def tight(self) -> bool:
+        """Whether the limit may be passed before the planned rounds are over."""
+        return self.soonest is not None and self.soonest <= self.total_rounds and self.rounds[-1] < self.total_rounds
+
+    @property
     def says(self) -> str:
         """How it stands, in a sentence."""
         done = f"ε {self.spent:.2f} of {self.limit:.2f} is spent"

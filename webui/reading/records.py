@@ -6,6 +6,7 @@ runs that people look at. A record that changes under us in any other way than b
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -63,6 +64,14 @@ class Records:
         """All runs in one line each, newest first."""
         return self._index.list()
 
+    def signature(self) -> object:
+        """A value that differs whenever a record was added, was removed or has grown; costs one `stat` a run."""
+        try:
+            folders = [each for each in os.scandir(runs_folder(self.home)) if _ID.fullmatch(each.name)]
+        except FileNotFoundError:
+            return None
+        return tuple(sorted((each.name, _length(Path(each.path))) for each in folders))
+
     def run(self, id: str) -> Run:
         """A run by its full id.
 
@@ -85,6 +94,13 @@ class Records:
     def some(self, ids: Sequence[str]) -> tuple[Run, ...]:
         """Several runs, in the order of `ids`, each once; raises as `run`."""
         return tuple(self.run(id) for id in dict.fromkeys(ids))
+
+
+def _length(folder: Path) -> int:
+    try:
+        return (folder / "events.jsonl").stat().st_size
+    except OSError:
+        return 0
 
 
 class _Followed:

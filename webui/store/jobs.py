@@ -136,6 +136,12 @@ class Jobs:
         )
         return row and self._live(_job(row))
 
+    def signature(self) -> object:
+        """A value that differs whenever something about jobs or the worker has changed that a page shows."""
+        row = self._database.reading().execute("SELECT count(*), sum(version) FROM jobs").fetchone()
+        worker = self.worker()
+        return tuple(row), worker is not None and worker.alive
+
     def cancel(self, id: str) -> Job:
         """End a job: at once if it waits, after its round if it runs; finished ones stay as they are."""
         now = self._clock()

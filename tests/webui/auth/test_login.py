@@ -17,7 +17,7 @@ def test_a_user_with_the_right_password_is_in(nobody: Browser, make_user: Callab
     make_user(Role.VIEWER, "vera")
     answer = nobody.post("/login", data={"name": "vera", "password": PASSWORD, "next": "/runs?x=1"})
     assert (answer.status_code, answer.location) == (302, "/runs?x=1")
-    assert nobody.get("/").status_code == 200
+    assert nobody.get("/account").status_code == 200
 
 
 def test_a_new_admin_replaces_the_password_sets_up_a_second_factor_and_is_in(
@@ -27,7 +27,7 @@ def test_a_new_admin_replaces_the_password_sets_up_a_second_factor_and_is_in(
     seen = [nobody.cookie()]
     assert nobody.post("/login", data={"name": "anna", "password": "one-time"}).location == "/login/password"
     seen.append(nobody.cookie())
-    assert nobody.get("/").location == "/login/password"  # nothing else is open yet
+    assert nobody.get("/account").location == "/login/password"  # nothing else is open yet
     assert nobody.post("/login/password", data={"password": PASSWORD, "again": PASSWORD}).location == "/login/enrol"
     seen.append(nobody.cookie())
     assert nobody.get("/login/qr.svg").mimetype == "image/svg+xml"
@@ -36,7 +36,7 @@ def test_a_new_admin_replaces_the_password_sets_up_a_second_factor_and_is_in(
     assert nobody.post("/login/enrol", data={"code": "000000"}).status_code == 401
     assert nobody.post("/login/enrol", data={"code": pyotp.TOTP(secret[1]).at(int(clock()))}).location == "/"
     seen.append(nobody.cookie())
-    assert nobody.get("/").status_code == 200
+    assert nobody.get("/account").status_code == 200
     assert len(set(seen)) == len(seen), "each step has a session of its own"
 
 
@@ -68,4 +68,4 @@ def test_whoever_logs_out_is_out_and_so_is_a_copy_of_the_cookie(
     assert browser.post("/login/leave").location == "/login"
     assert stolen is not None
     browser.client.set_cookie("__Host-sid", stolen, domain="localhost", secure=True)
-    assert browser.get("/").status_code == 302
+    assert browser.get("/account").status_code == 302
