@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from secure_fl.config_sources import resolve
-from secure_fl.federation.launch import execute
 from secure_fl.models import load_model
-from secure_fl.runs import RunRecord
 from secure_fl.runs.record import runs_folder
 from secure_fl.training.evaluation import classify
 from tests.webui.conftest import Browser
 from webui.services import Services
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a small real run that has succeeded."""
-    home = tmp_path_factory.mktemp("finished")
-    small = ("samples=150", "test-samples=60", "local-epochs=1", "rounds=1", "min-size=5", "grid=local")
-    record = RunRecord.create(home, resolve(flags={}, assignments=small, environ={}, preset="smoke"), command=("test",))
-    execute(record, home)
-    return home
-
-
-@pytest.fixture
-def run_id(finished: Path, home: Path) -> str:
-    """The run's id, in the home of this test's application."""
-    (run,) = runs_folder(finished).iterdir()
-    shutil.copytree(run, runs_folder(home) / run.name)
-    return run.name
 
 
 def png(size: int = 40) -> bytes:
