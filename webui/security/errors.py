@@ -65,8 +65,11 @@ def wants_json() -> bool:
 
 
 def _foreseen(error: SecureFLError) -> Response:
-    status = next((_STATUS[each] for each in type(error).__mro__ if each in _STATUS), 409)
-    return _answer(Problem(status, error.what, error.why, error.fix, error.code))
+    by_class = next((_STATUS[each] for each in type(error).__mro__ if each in _STATUS), 409)
+    answer = _answer(Problem(getattr(error, "http_status", by_class), error.what, error.why, error.fix, error.code))
+    if pause_s := getattr(error, "retry_after_s", None):
+        answer.headers["Retry-After"] = str(pause_s)
+    return answer
 
 
 def _refused(error: HTTPException) -> Response:
