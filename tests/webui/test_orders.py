@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secure_fl.errors import ConfigError, NotFoundError, SecureFLError
+from tests.webui.conftest import run_ids
 from webui.orders import KINDS, NOT_HERE, arguments, equivalent, order
 
 CONFIG = Path("config.toml")
@@ -57,14 +58,14 @@ def test_a_replay_and_a_comparison_name_only_what_there_is(tmp_path: Path) -> No
         order("replay", {"scenario": "nothing"}, tmp_path)
 
 
-def test_a_finished_run_cannot_go_on_and_one_without_an_audit_is_not_verified(full_home: Path, run_id: str) -> None:
+def test_a_finished_run_cannot_go_on_and_one_without_an_audit_is_not_verified(full_home: Path) -> None:
+    run_id, attacked = run_ids(full_home)["plain"], run_ids(full_home)["attacked"]
     with pytest.raises(ConfigError, match="cannot go on"):
         order("resume", {"run_id": run_id}, full_home)
     made = order("audit", {"run_id": run_id}, full_home)
     command = arguments("audit", made.request, full_home, CONFIG)
     key = full_home / "federation" / "auditor" / "sign.pub"
     assert command == ["audit", "verify", str(full_home / "runs" / run_id / "audit"), f"--key={key}"]
-    attacked = sorted(each.name for each in (full_home / "runs").iterdir() if each.is_dir())[1]
     with pytest.raises(NotFoundError, match="not audited"):
         order("audit", {"run_id": attacked}, full_home)
 
