@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Flask, current_app, g, request
 
-from webui.api import health, v1
+from webui.api import health, predict, v1
 from webui.auth import csrf, guard, login
 from webui.auth.limits import limiter
 from webui.pages import (
@@ -21,6 +21,7 @@ from webui.pages import (
     admin,
     attacks,
     audits,
+    classify,
     compare,
     jobs,
     new_run,
@@ -38,8 +39,9 @@ from webui.store.users import User
 
 __all__ = ["create_app"]
 
-_PAGES = (overview, runs, new_run, jobs, compare, attacks, privacy, audits, system, streams, account, admin)
-BLUEPRINTS = (login.blueprint, headers.blueprint, *(page.blueprint for page in _PAGES), v1.blueprint, health.blueprint)
+_PAGES = (overview, runs, new_run, jobs, compare, attacks, privacy, audits, system, classify, streams, account, admin)
+_PROGRAMS = (v1, predict, health)
+BLUEPRINTS = (login.blueprint, headers.blueprint, *(each.blueprint for each in (*_PAGES, *_PROGRAMS)))
 _MIB, _KIB = 1024 * 1024, 1024
 
 

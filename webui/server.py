@@ -6,6 +6,7 @@ sixteen threads, because each live page holds one for minutes. TLS 1.2 and up, o
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from webui.settings import Settings
 __all__ = ["THREADS", "certificates", "keep_alive", "serve_pages"]
 
 THREADS = 16
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LOOK_S = 0.25
 _AGAIN_S = 1.0
 _END_S = 10.0
@@ -45,7 +47,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
 
 def serve_pages(settings: Settings) -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal ends it, or the process that started it is gone."""
+    _end_with_parent()
     tls = {}
     if not settings.insecure_http:
         certificate, key = certificates(settings)
@@ -64,6 +67,12 @@ def serve_pages(settings: Settings) -> None:
         **tls,
     }
     _Server(settings, options).run()
+
+
+def _end_with_parent() -> None:
+    """A supervisor that was killed must not leave pages behind that keep the port from the next one."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def certificates(settings: Settings) -> tuple[Path, Path]:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from flask import current_app
 
 from webui.auth.passwords import Passwords
+from webui.inference.service import ModelService
 from webui.live import Hub
 from webui.reading.records import Records
 from webui.settings import Settings
 from webui.store.actions import Actions
 from webui.store.db import Database
+from webui.store.flags import Flags
 from webui.store.jobs import Jobs
 from webui.store.samples import Samples
+from webui.store.serving import Serving
 from webui.store.sessions import Sessions
 from webui.store.users import Users
 
@@ -38,6 +41,9 @@ class Services:
     samples: Samples
     passwords: Passwords
     records: Records
+    serving: Serving
+    flags: Flags
+    models: ModelService
     hub: Hub
 
 
@@ -45,6 +51,7 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
     """Open the database of `settings`, made or brought up to date where needed."""
     database = Database(settings.database)
     jobs, records = Jobs(database, clock), Records(settings.home)
+    serving = Serving(database, clock)
     return Services(
         settings=settings,
         clock=clock,
@@ -56,6 +63,9 @@ def open_services(settings: Settings, clock: Clock = time.time) -> Services:
         samples=Samples(database),
         passwords=Passwords(memory_kib=settings.argon2_memory_kib),
         records=records,
+        serving=serving,
+        flags=Flags(database, clock),
+        models=ModelService(settings.home, records, serving),
         hub=Hub(lambda: (jobs.signature(), records.signature()), clock=clock),
     )
 

@@ -105,6 +105,14 @@ def run_ids(home: Path) -> dict[str, str]:
     return dict(zip(("plain", "attacked", "private"), names, strict=True))
 
 
+@pytest.fixture
+def run_id(recorded: Path, settings: Settings) -> str:
+    """The id of a finished run, a copy of which is all that lies in this test's home."""
+    id = run_ids(recorded)["plain"]
+    shutil.copytree(recorded / "runs" / id, settings.home / "runs" / id, ignore=shutil.ignore_patterns("audit"))
+    return id
+
+
 def sign_audits(home: Path) -> None:
     """Give the plain run an audit that failed, and the private one that passed; the key lies where ours lies."""
     key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
@@ -117,14 +125,6 @@ def sign_audits(home: Path) -> None:
         write_bundle(
             home / "runs" / ids[which] / "audit", document, {"capture.pcap": b"p"}, key, log, pdf=lambda _: NO_PDF
         )
-
-
-@pytest.fixture
-def run_id(recorded: Path, settings: Settings) -> str:
-    """The id of a finished run, a copy of which lies in this test's home."""
-    id = run_ids(recorded)["plain"]
-    shutil.copytree(recorded / "runs" / id, settings.home / "runs" / id, ignore=shutil.ignore_patterns("audit"))
-    return id
 
 
 @pytest.fixture

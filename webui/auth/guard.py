@@ -41,6 +41,17 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "security.csp_report": _ANYONE,
     # pages
     "overview.index": _USERS,
+    "classify.page": _USERS,
+    "classify.models": _USERS,
+    # one proposes, another approves, and no admin does either
+    "classify.propose": frozenset({Role.OPERATOR}),
+    "classify.approve": frozenset({Role.AUDITOR}),
+    "classify.refuse": frozenset({Role.AUDITOR}),
+    # programs
+    "predict.answer": _USERS,
+    "predict.explain": _USERS,
+    "predict.flag": _USERS,
+    "predict.current": _USERS,
     "overview.part": _USERS,
     "runs.index": _USERS,
     "runs.detail": _USERS,

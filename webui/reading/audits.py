@@ -6,6 +6,7 @@ What is shown is what `document.json` says. Whether it is what the auditor signe
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -153,7 +154,7 @@ _STATES = {Outcome.CONSISTENT: "ok", Outcome.VIOLATED: "bad", Outcome.NOT_TESTED
 
 
 def _folder(home: Path, run: str) -> Path:
-    if not run or "/" in run or run.startswith("."):
+    if not re.fullmatch(r"\d{8}-\d{6}-[0-9a-z]{4,}", run):
         raise NotFoundError("no audit of such a run")
     return runs_folder(home) / run / "audit"
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, SecurityError
 
 from secure_fl.errors import ConfigError, DataError, NotFoundError, SecureFLError
 from webui.auth.guard import is_api
+from webui.auth.trail import record
 from webui.store.users import StaleError
 
 __all__ = ["Problem", "install", "wants_json"]
@@ -64,14 +65,20 @@ def wants_json() -> bool:
 
 
 def _foreseen(error: SecureFLError) -> Response:
-    status = next((_STATUS[each] for each in type(error).__mro__ if each in _STATUS), 409)
-    return _answer(Problem(status, error.what, error.why, error.fix, error.code))
+    by_class = next((_STATUS[each] for each in type(error).__mro__ if each in _STATUS), 409)
+    answer = _answer(Problem(getattr(error, "http_status", by_class), error.what, error.why, error.fix, error.code))
+    if pause_s := getattr(error, "retry_after_s", None):
+        answer.headers["Retry-After"] = str(pause_s)
+    return answer
 
 
 def _refused(error: HTTPException) -> Response:
+    if isinstance(error, SecurityError):  # asked under a name that is not ours: no address can be written into a page
+        return Response("This server does not answer to that name.\n", 400, mimetype="text/plain")
     status = error.code or 500
     what, why, fix = _WORDS.get(status, (error.name, "", ""))
     if isinstance(error, CSRFError):
+        record("csrf", "refused", object=f"{request.method} {request.path}")
         why, fix = (
             "The page was open for too long, or the request came from elsewhere.",
             "Reload the page and try again.",
