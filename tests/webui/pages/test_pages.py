@@ -180,7 +180,8 @@ app = create_app(Settings(home=home, argon2_memory_kib=64, limits=False))
 services = app.extensions["services"]
 user = services.users.add("probe", Role.ADMIN, "x")
 client = app.test_client()
-client.set_cookie("__Host-sid", services.sessions.start(user.id, Stage.FULL, address="", agent=""), domain="localhost", secure=True)
+id = services.sessions.start(user.id, Stage.FULL, address="", agent="")
+client.set_cookie("__Host-sid", id, domain="localhost", secure=True)
 banned = ("flwr", "opacus", "ray", "torch", "secure_fl.app", "secure_fl.training", "secure_fl.federation")
 for path in ("/login", *page_paths(run_ids(home))):
     assert client.get(path, base_url=BASE).status_code in (200, 302), path

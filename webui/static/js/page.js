@@ -4,7 +4,7 @@ const off = "keys-off";
 const goals = { r: "/runs", a: "/attacks", p: "/privacy", c: "/classify" };
 let waiting = 0; // until when the second key of "g r" may come
 
-const typing = (target) => target.closest("input, select, textarea, [contenteditable]") !== null;
+const typing = (target) => target.closest("input:not([type=checkbox], [type=radio]), select, textarea, [contenteditable]") !== null;
 const open = (path) => document.querySelector(`.side a[href="${path}"]`) && location.assign(path);
 
 function key(event) {
