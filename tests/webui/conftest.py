@@ -126,14 +126,6 @@ def sign_audits(home: Path) -> None:
 
 
 @pytest.fixture
-def run_id(recorded: Path, settings: Settings) -> str:
-    """The id of a finished run, a copy of which lies in this test's home."""
-    id = run_ids(recorded)["plain"]
-    shutil.copytree(recorded / "runs" / id, settings.home / "runs" / id, ignore=shutil.ignore_patterns("audit"))
-    return id
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
