@@ -7,26 +7,20 @@ import re
 __all__ = ["browser_name"]
 
 # In this order: most browsers also claim to be the ones below them.
-_BROWSERS = (
-    ("Edge", r"Edg/(\d+)"),
-    ("Opera", r"OPR/(\d+)"),
-    ("Firefox", r"Firefox/(\d+)"),
-    ("Chrome", r"Chrome/(\d+)"),
-    ("Safari", r"Version/(\d+).*Safari/"),
-)
-_SYSTEMS = (
-    ("iOS", "iPhone|iPad"),
-    ("Android", "Android"),
-    ("Windows", "Windows"),
-    ("macOS", "Mac OS X"),
-    ("Linux", "Linux"),
-)
+_BROWSERS = {
+    "Edge": r"Edg/(\d+)",
+    "Opera": r"OPR/(\d+)",
+    "Firefox": r"Firefox/(\d+)",
+    "Chrome": r"Chrome/(\d+)",
+    "Safari": r"Version/(\d+).*Safari/",
+}
+_SYSTEMS = {"iOS": "iPhone|iPad", "Android": "Android", "Windows": "Windows", "macOS": "Mac OS X", "Linux": "Linux"}
 
 
 def browser_name(agent: str) -> str:
     """`Chrome 156 on Linux`; the beginning of what it says where it is none that we know."""
-    found = next(((name, match[1]) for name, pattern in _BROWSERS if (match := re.search(pattern, agent))), None)
+    found = next(((name, match[1]) for name, pattern in _BROWSERS.items() if (match := re.search(pattern, agent))), None)
     if found is None:
         return agent[:40] or "unknown"
-    system = next((name for name, pattern in _SYSTEMS if re.search(pattern, agent)), "")
+    system = next((name for name, pattern in _SYSTEMS.items() if re.search(pattern, agent)), "")
     return f"{found[0]} {found[1]}" + (f" on {system}" if system else "")
