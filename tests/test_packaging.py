@@ -86,7 +86,9 @@ def test_what_we_import_is_declared_and_explained(project: dict[str, Any]) -> No
     )
     by_module = metadata.packages_distributions()
     extras = project["project"]["optional-dependencies"]
-    declared = {_normal(Requirement(text).name) for text in [*project["project"]["dependencies"], *extras["sim"], *extras["ui"]]}
+    declared = {
+        _normal(Requirement(text).name) for text in [*project["project"]["dependencies"], *extras["sim"], *extras["ui"]]
+    }
     used = {_normal(by_module.get(module, [module])[0]) for module in imported} - {*OPTIONAL}
     assert used - declared == set(), "imported and not declared"
     # The digits are read from scikit-learn's data file; importing it would take two seconds.
