@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -17,8 +18,10 @@ import httpx
 import psutil
 import pytest
 
+from secure_fl.errors import ConfigError
 from tests.webui.conftest import PASSWORD, ROOT
 from webui.auth.totp import matching_step
+from webui.server import await_port
 
 _TOKEN = re.compile(r'name="csrf-token" content="([^"]+)"')
 
@@ -159,6 +162,14 @@ def test_what_cannot_be_served_is_refused_before_anything_listens(
     assert done.returncode == 2
     assert words in done.stderr and "fix:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "in use"), ("192.0.2.1", "assign")])
+def test_a_port_that_cannot_be_had_is_told_at_once(free_port: int, host: str, words: str) -> None:
+    with socket.create_server(("127.0.0.1", free_port)), pytest.raises(ConfigError) as refused:
+        await_port(host, free_port, limit_s=0.0)
+    assert words in refused.value.why
+    await_port("127.0.0.1", free_port)
 
 
 def test_secure_fl_serve_is_the_same_program(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
