@@ -5,11 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, g, redirect, url_for
 from flask.typing import ResponseReturnValue
 
-from webui.auth.guard import allows
+from webui.auth.guard import allows, may_end
 from webui.auth.trail import record
 from webui.services import services
 from webui.store.jobs import Job
-from webui.store.users import Role
 
 __all__ = ["blueprint", "may_cancel"]
 
@@ -31,6 +30,4 @@ def cancel(id: str) -> ResponseReturnValue:
 
 def may_cancel(job: Job) -> bool:
     """Whether the present user may."""
-    if not allows(g.user, "jobs.cancel"):
-        return False
-    return g.user.role is Role.ADMIN or job.owner_id == g.user.id
+    return allows(g.user, "jobs.cancel") and may_end(g.user, job.owner_id)
