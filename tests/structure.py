@@ -17,7 +17,7 @@ PACKAGES = {
     "audit": set[str](),
     "secure_fl": {"attacks", "defenses", "audit"},
     "webui": {"secure_fl", "audit"},
-    "tools": {"secure_fl"},
+    "tools": {"secure_fl", "webui"},
     "benchmarks": {"secure_fl", "attacks", "defenses", "audit", "webui"},
 }
 

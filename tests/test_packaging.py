@@ -115,6 +115,8 @@ def test_the_wheel_holds_every_package_with_its_types_and_presets(tmp_path: Path
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {f"secure_fl/presets/{each.name}" for each in (ROOT / "secure_fl" / "presets").glob("*.toml")} <= names
+    pages = {"store/migrations/0001_foundation.sql", "api/openapi.yaml", "auth/common_passwords.txt", "static/app.css"}
+    assert {f"webui/{each}" for each in pages} <= names
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == set(PACKAGES)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -94,13 +94,14 @@ def _rotate_key(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from webui.server import certificates, keep_alive
+    from webui.server import await_port, certificates, keep_alive
 
     settings = _settings(arguments)
     if arguments.create_admin:
         create_admin(settings, arguments.create_admin)
     if not settings.insecure_http:
         certificates(settings)  # made, or refused, before anything listens
+    await_port(settings.host, settings.port)
     scheme, us = "http" if settings.insecure_http else "https", [sys.executable, "-m", "webui"]
     print(f"Command Center on {scheme}://{settings.host}:{settings.port}/  (Ctrl-C ends it; jobs go on)", flush=True)
     pages = [*us, "http", f"--home={settings.home}", f"--host={settings.host}", f"--port={settings.port}"]

@@ -30,7 +30,7 @@ from PIL import Image
 from secure_fl.app.site_privacy import ledger_file
 from secure_fl.privacy.ledger import Ledger
 from tests.webui.conftest import PASSWORD, ROOT
-from tests.webui.served import CHROMIUM, Served, chromium, signed_in
+from tools.served import CHROMIUM, Served, chromium, signed_in
 from webui.services import open_services
 from webui.settings import Settings
 from webui.store.jobs import Job

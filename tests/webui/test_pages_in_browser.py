@@ -18,7 +18,7 @@ from secure_fl.config_sources import ResolvedConfig
 from secure_fl.runs import RunRecord
 from tests.webui.conftest import run_ids
 from tests.webui.pages.test_pages import page_paths
-from tests.webui.served import CHROMIUM, Served, chromium, served, signed_in
+from tools.served import CHROMIUM, Served, chromium, served, signed_in
 from webui.store.users import Role
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from flask import Blueprint, abort, flash, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webui.auth.guard import allows
+from webui.auth.guard import allows, may_end
 from webui.auth.trail import record
 from webui.orders import Order, equivalent
 from webui.pages.run_files import tail
 from webui.services import services
 from webui.store.jobs import Job
-from webui.store.users import Role
 from webui.worker.loop import job_folder
 from webui.worker.outcome import envelope
 
@@ -65,6 +64,4 @@ def cancel(id: str) -> ResponseReturnValue:
 
 def may_cancel(job: Job) -> bool:
     """Whether the present user may."""
-    if not allows(g.user, "jobs.cancel"):
-        return False
-    return g.user.role is Role.ADMIN or job.owner_id == g.user.id
+    return allows(g.user, "jobs.cancel") and may_end(g.user, job.owner_id)

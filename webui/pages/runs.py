@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from secure_fl.errors import NotFoundError
 from secure_fl.runs import RunStatus
+from webui.auth.guard import may_end
 from webui.auth.trail import record
 from webui.orders import order
 from webui.pages.run_files import artifacts_of, log_tail, logs_of
@@ -23,7 +24,6 @@ from webui.reading.runlist import COLUMNS, Selection, selected
 from webui.reading.security import guards_of, incidents_of
 from webui.reading.sites import PARTS, participation_of, sites_of
 from webui.services import services
-from webui.store.users import Role
 
 __all__ = ["blueprint"]
 
@@ -100,12 +100,15 @@ def resume(id: str) -> ResponseReturnValue:
 def stop(id: str) -> ResponseReturnValue:
     """Ask a run to end after its round; an operator only one that is theirs."""
     run, job = services().records.run(id), services().jobs.of_run(id)
-    if not (g.user.role is Role.ADMIN or (job is not None and job.owner_id == g.user.id)):
+    if not may_end(g.user, job.owner_id if job else ""):
         record("stop run", "refused", object=id)
         abort(403)
     if run.status not in (RunStatus.RUNNING, RunStatus.CREATED):
         abort(409)
-    run.record.request_stop()
+    if job is not None and not job.state.final:
+        services().jobs.cancel(job.id)
+    else:
+        run.record.request_stop()
     record("stop run", object=id)
     return redirect(url_for("runs.detail", id=id))
 

@@ -1,4 +1,7 @@
-"""The application behind a real socket, and a real browser in front of it."""
+"""The Command Center behind a real socket, and a real browser in front of it: for screenshots and for tests.
+
+Plain HTTP on the loopback address, in threads of this process; whoever is signed in never saw the login page.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +64,9 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-def signed_in(browser: Browser, site: Served, role: Role) -> BrowserContext:
+def signed_in(browser: Browser, site: Served, role: Role, name: str = "") -> BrowserContext:
     """A context of the browser in which somebody of that role is logged in."""
-    services, name = site.services, f"some-{role}"
+    services, name = site.services, name or f"some-{role}"
     known = {user.name: user for user in services.users.all()}
     user = known.get(name) or services.users.add(name, role, services.passwords.hash("correct horse battery staple"))
     id = services.sessions.start(user.id, Stage.FULL, address="127.0.0.1", agent="tests")
