@@ -19,18 +19,8 @@ _SYSTEMS = {"iOS": "iPhone|iPad", "Android": "Android", "Windows": "Windows", "m
 
 def browser_name(agent: str) -> str:
     """`Chrome 156 on Linux`; the beginning of what it says where it is none that we know."""
-<<<<<<< HEAD
-    found = next(
-        ((name, match[1]) for name, pattern in _BROWSERS.items() if (match := re.search(pattern, agent))), None
-    )
-    if found is None:
-        return agent[:40] or "unknown"
-    system = next((name for name, pattern in _SYSTEMS.items() if re.search(pattern, agent)), "")
-    return f"{found[0]} {found[1]}" + (f" on {system}" if system else "")
-=======
     system = next((f" on {name}" for name, pattern in _SYSTEMS.items() if re.search(pattern, agent)), "")
     for name, pattern in _BROWSERS.items():
         if match := re.search(pattern, agent):
             return f"{name} {match[1]}{system}"
     return agent[:40] or "unknown"
->>>>>>> desk
