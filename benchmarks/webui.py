@@ -216,7 +216,7 @@ class _Watcher:
 @contextmanager
 def _training(home: Path, rounds: int) -> Iterator[RunRecord]:
     """A federation that trains in the background as the worker starts one, from its first round on."""
-    before = set(runs_folder(home).iterdir())
+    before = _runs(home)
     settings = [f"-c{each}" for each in (*_TRAINING, f"rounds={rounds}")]
     command = [sys.executable, "-m", "secure_fl", "--home", str(home), "--quiet", "run", *settings]
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -230,7 +230,7 @@ def _training(home: Path, rounds: int) -> Iterator[RunRecord]:
             preexec_fn=lambda: os.nice(10) and None,
         )
     try:
-        while not (new := set(runs_folder(home).iterdir()) - before):
+        while not (new := _runs(home) - before):
             time.sleep(0.2)
         record = RunRecord.open(new.pop())
         while not any(event.kind == "round-started" for event in record.events()):
@@ -243,6 +243,11 @@ def _training(home: Path, rounds: int) -> Iterator[RunRecord]:
     finally:
         process.kill()
         process.wait()
+
+
+def _runs(home: Path) -> set[Path]:
+    """Records that are complete enough to be opened: one that is being created has a name with a dot."""
+    return set(runs_folder(home).glob("[!.]*/"))
 
 
 def _round_seconds(run: RunRecord) -> list[float]:

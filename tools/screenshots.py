@@ -1,7 +1,7 @@
 """Pictures of every page for the docs: `python -m tools.screenshots HOME [NAME …]` writes docs/images/ui-*.png.
 
 HOME is a home with some history: an attacked run under a defense, a private run, a comparison, an audit. Each page is
-taken in both themes and at 360 px, as far down as a person sees without much scrolling, and reduced to a palette.
+taken in both themes and at 360 px, as far down as a person sees without much scrolling, with few colours.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["main", "page_paths", "small"]
 _FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 _LOOKS = (("light", 1280), ("dark", 1280), ("light", 360))
 _HEIGHTS = {1280: 900, 360: 740}
-_COLOURS = 64
+_COLOURS = 128
 _TABS = ("sites", "privacy", "security", "config", "log", "artifacts")
 
 
@@ -50,6 +50,7 @@ def page_paths(site: Served) -> dict[str, str]:
     defended = next((run for run in runs if run.config.attack and run.config.defense != "fedavg"), runs[0])
     private = next((run for run in runs if run.summary.start.get("privacy")), runs[0])
     alike = [run for run in runs if run.config.sites == defended.config.sites][:4]
+    jobs = site.services.jobs.latest(limit=1)
     paths = {
         "overview": "/",
         "runs": "/runs",
@@ -61,6 +62,9 @@ def page_paths(site: Served) -> dict[str, str]:
         "privacy": "/privacy",
         "audits": "/audits",
         "classify": "/classify",
+        "models": "/models",
+        "jobs": "/jobs",
+        **({"job": f"/jobs/{jobs[0].id}"} if jobs else {}),
         "system": "/system",
         "users": "/admin/users",
         "action-log": "/admin/log",
@@ -74,10 +78,12 @@ def page_paths(site: Served) -> dict[str, str]:
 
 
 def small(png: bytes) -> bytes:
-    """The same picture with few colours, which is all that a page has; rare ones are kept, as they mean something."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    kept = io.BytesIO()
-    picture.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
+    """The same picture in its own most frequent colours, so that whatever has an area keeps its colour exactly."""
+    picture, kept = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
+    found = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True, key=lambda each: each[0])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for _, colour in found[:_COLOURS] for value in colour])  # type: ignore[union-attr]
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
     return kept.getvalue()
 
 

@@ -86,9 +86,10 @@ def arguments(kind: str, request: Mapping[str, Any], home: Path, config: Path) -
 
 
 def equivalent(made: Order, home: Path) -> str:
-    """The command that does the same in a terminal."""
+    """The command that does the same in a terminal, for whoever is in the home."""
     if made.kind != "run":
-        return shlex.join(["secure-fl", *arguments(made.kind, made.request, home, Path())])
+        words = arguments(made.kind, made.request, home, Path())
+        return shlex.join(["secure-fl", *(each.replace(f"{home}/", "") for each in words)])
     preset = ["--preset", made.request["preset"]] if made.request["preset"] else []
     settings = [f"-c{key}={_text(value)}" for key, value in made.request["settings"].items()]
     return shlex.join(["secure-fl", "run", *preset, *settings])

@@ -228,6 +228,7 @@ def test_an_attack_is_compared_with_its_defense_and_nobody_but_the_attackers_is_
     page.goto(f"{center.url}/attacks")
     for box in page.locator("input[name=defense][type=checkbox]").all():
         box.set_checked(box.get_attribute("value") == "multi_krum")
+    page.check("input[name=attack][value=gaussian]")
     page.fill("#byzantine", "3")
     page.fill("#seeds", "1")
     page.fill("#rounds", "2")
@@ -237,8 +238,8 @@ def test_an_attack_is_compared_with_its_defense_and_nobody_but_the_attackers_is_
     page.goto(f"{center.url}/attacks")
     page.click("tr:has-text('multi_krum') a")
     headings = page.locator("table.heat").first.locator("th").all_inner_texts()
-    assert {"nobody attacks", "sign_flip", "none (mean)", "multi_krum"} <= set(headings)
-    page.locator("table.heat tr:has-text('multi_krum') a").nth(1).click()
+    assert {"nobody attacks", "sign_flip", "gaussian", "none (mean)", "multi_krum"} <= set(headings)
+    page.locator("table.heat tr:has-text('multi_krum') a[href*='attack=gaussian']").click()
     left_out = 0
     for row in page.locator("table.heat.dots tbody tr").all():
         attacks = row.locator("th .bad").count() == 1
@@ -247,7 +248,7 @@ def test_an_attack_is_compared_with_its_defense_and_nobody_but_the_attackers_is_
     assert left_out == 3
     assert "nobody attacks" in page.locator("#bout").inner_text().lower()
     shown = re.search(r"[0-9a-f]{64}", page.locator("#bout").inner_text())
-    again = "--attack=sign_flip", "--defense=multi_krum", "--seeds=1", "--rounds=2", "--byzantine=3"
+    again = "--attack=gaussian", "--defense=multi_krum", "--seeds=1", "--rounds=2", "--byzantine=3"
     command = [sys.executable, "-m", "secure_fl", "--home", str(tmp_path), "--quiet", "compare", *again]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     cells = [each.read_text() for each in tmp_path.glob("comparisons/*/cells/*.json")]

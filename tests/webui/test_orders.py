@@ -49,8 +49,9 @@ def test_a_replay_and_a_comparison_name_only_what_there_is(tmp_path: Path) -> No
         "compare", {"attacks": ["sign_flip"], "defenses": ["nnm+krum"], "byzantine": 2, "seeds": "4"}, tmp_path
     )
     words = ["compare", "--attack=sign_flip", "--defense=nnm+krum", "--byzantine=2", "--seeds=4"]
-    assert arguments("compare", made.request, tmp_path, CONFIG) == words
-    assert shlex.split(equivalent(made, tmp_path)) == ["secure-fl", *words]
+    place = f"comparisons/{made.request['name']}"
+    assert arguments("compare", made.request, tmp_path, CONFIG) == [*words, f"--output={tmp_path / place}"]
+    assert shlex.split(equivalent(made, tmp_path)) == ["secure-fl", *words, f"--output={place}"]
     for odd in ({"attacks": ["nothing"]}, {"attacks": ["sign_flip"], "defenses": ["nothing"]}, {"attacks": ["a b"]}):
         with pytest.raises(ConfigError):
             order("compare", odd, tmp_path)

@@ -21,7 +21,18 @@ TABS = ("sites", "privacy", "security", "config", "log", "artifacts")
 
 def page_paths(ids: dict[str, str]) -> Iterator[str]:
     """All pages of a home in which everything has happened."""
-    yield from ("/", "/runs", "/runs/new", "/compare", "/attacks", "/attacks/digits", "/privacy", "/audits", "/system")
+    yield from (
+        "/",
+        "/runs",
+        "/runs/new",
+        "/compare",
+        "/attacks",
+        "/attacks/digits",
+        "/privacy",
+        "/audits",
+        "/system",
+        "/jobs",
+    )
     yield f"/compare?run={ids['plain']}&run={ids['attacked']}"
     for id in ids.values():
         yield f"/runs/{id}"
