@@ -1,4 +1,4 @@
-"""`python -m webui serve | worker | create-admin`: what `secure-fl serve` starts."""
+"""`python -m webui serve | http | worker | create-admin | verify-log | rotate-key`: what `secure-fl serve` starts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from secure_fl.errors import SecureFLError
+from secure_fl.errors import IntegrityError, SecureFLError
 from webui.auth.passwords import one_time_password
 from webui.services import open_services
 from webui.settings import Settings
@@ -37,6 +37,12 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("name")
     add.add_argument("--home", type=Path, default=Path())
     add.set_defaults(run=_create_admin)
+    check = commands.add_parser("verify-log", help="say whether the action log was altered")
+    check.add_argument("--home", type=Path, default=Path())
+    check.set_defaults(run=_verify_log)
+    rotate = commands.add_parser("rotate-key", help="sign forms with a new key; the present one stays valid until then")
+    rotate.add_argument("--home", type=Path, default=Path())
+    rotate.set_defaults(run=_rotate_key)
     for name, words, run in (
         ("serve", "serve the pages, with a worker beside", _serve),
         ("http", "only the pages", _pages),
@@ -73,14 +79,29 @@ def create_admin(settings: Settings, name: str) -> None:
     print(f"admin     {name}\npassword  {password}\nThe password is for one login; you choose your own then.")
 
 
+def _verify_log(arguments: argparse.Namespace) -> int:
+    chain = open_services(Settings(home=arguments.home.absolute())).actions.verify()
+    if not chain.ok:
+        raise IntegrityError("the action log was altered", why=chain.fault, fix="keep the database as it is, and look")
+    print(f"{chain.rows} rows, nothing was altered\nlast hash {chain.head}")
+    return 0
+
+
+def _rotate_key(arguments: argparse.Namespace) -> int:
+    Settings(home=arguments.home.absolute()).rotate_secret_key()
+    print("a new key is in place; start the Command Center again")
+    return 0
+
+
 def _serve(arguments: argparse.Namespace) -> int:
-    from webui.server import certificates, keep_alive
+    from webui.server import await_port, certificates, keep_alive
 
     settings = _settings(arguments)
     if arguments.create_admin:
         create_admin(settings, arguments.create_admin)
     if not settings.insecure_http:
         certificates(settings)  # made, or refused, before anything listens
+    await_port(settings.host, settings.port)
     scheme, us = "http" if settings.insecure_http else "https", [sys.executable, "-m", "webui"]
     print(f"Command Center on {scheme}://{settings.host}:{settings.port}/  (Ctrl-C ends it; jobs go on)", flush=True)
     pages = [*us, "http", f"--home={settings.home}", f"--host={settings.host}", f"--port={settings.port}"]

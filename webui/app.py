@@ -32,6 +32,7 @@ from webui.pages import (
     system,
     words,
 )
+from webui.pages.browsers import browser_name
 from webui.security import errors, headers
 from webui.services import open_services
 from webui.settings import Settings
@@ -55,7 +56,7 @@ def create_app(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     app.extensions["services"] = open_services(settings, clock)
     app.config |= _config(settings)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.jinja_env.filters["moment"] = _moment
+    app.jinja_env.filters |= {"moment": _moment, "browser": browser_name}
     words.install(app)
     app.before_request(_number_request)
     app.before_request(guard.authorise)

@@ -7,8 +7,10 @@ sixteen threads, because each live page holds one for minutes. TLS 1.2 and up, o
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +26,7 @@ from secure_fl.errors import ConfigError
 from webui.app import create_app
 from webui.settings import Settings
 
-__all__ = ["THREADS", "certificates", "keep_alive", "serve_pages"]
+__all__ = ["THREADS", "await_port", "certificates", "keep_alive", "serve_pages"]
 
 THREADS = 16
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -67,6 +69,27 @@ def serve_pages(settings: Settings) -> None:
         **tls,
     }
     _Server(settings, options).run()
+
+
+def await_port(host: str, port: int, *, limit_s: float = 10.0) -> None:
+    """Return once `port` can be listened on; whoever was killed a moment ago may hold it for some seconds.
+
+    Raises:
+        ConfigError: somebody else has it, or we may not.
+    """
+    until = time.monotonic() + limit_s
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
+                why = error.strerror or str(error)
+                raise ConfigError(f"cannot listen on {host}:{port}", why=why, fix="give another --port") from None
+        time.sleep(_LOOK_S)
 
 
 def _end_with_parent() -> None:

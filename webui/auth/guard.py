@@ -82,6 +82,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "account.index": _USERS,
     "account.password": _USERS,
     "account.theme": _USERS,
+    "account.second_factor": _USERS,
     "account.end_session": _USERS,
     "account.end_others": _USERS,
     # users, and the log of what they did

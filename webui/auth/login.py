@@ -19,7 +19,7 @@ from webui.services import services
 from webui.store.sessions import Stage
 from webui.store.users import Credentials, User
 
-__all__ = ["blueprint", "clear_cookie"]
+__all__ = ["blueprint", "clear_cookie", "enrolment"]
 
 blueprint = Blueprint("login", __name__, url_prefix="/login")
 _tries = limiter.shared_limit("5 per 15 minutes", "login", key_func=by_account, deduct_when=failed)
@@ -63,7 +63,7 @@ def new_password() -> ResponseReturnValue:
     """Replace a one-time password."""
     user = _at(Stage.PASSWORD)
     if request.method == "GET":
-        return render_template("login/password.html", fault="", shortest=SHORTEST)
+        return render_template("login/password.html", fault="", name=user.name, shortest=SHORTEST)
     password = request.form.get("password", "")
     known = services().users.credentials(user.name)
     fault = refusal(password, user.name)
@@ -72,7 +72,7 @@ def new_password() -> ResponseReturnValue:
     if not fault and password != request.form.get("again", ""):
         fault = "the two are not the same"
     if fault:
-        return render_template("login/password.html", fault=fault, shortest=SHORTEST), 422
+        return render_template("login/password.html", fault=fault, name=user.name, shortest=SHORTEST), 422
     services().users.set_password(user.id, services().passwords.hash(password))
     record("password", name=user.name)
     return _step(services().users.get(user.id))
@@ -134,6 +134,11 @@ def clear_cookie(response: Response) -> Response:
     settings = services().settings
     response.delete_cookie(settings.cookie_name, secure=not settings.insecure_http, httponly=True, samesite="Lax")
     return response
+
+
+def enrolment(user: User) -> Response:
+    """Set up a second factor now; only what it needs is open until a first code was right."""
+    return _start(user, Stage.ENROL, "login.enrol")
 
 
 def _at(stage: Stage) -> User:

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from webui.auth.guard import safe_path
 from webui.auth.limits import by_user, failed, limiter
+from webui.auth.login import enrolment
 from webui.auth.passwords import SHORTEST, refusal
 from webui.auth.trail import record
 from webui.services import services
@@ -14,6 +15,7 @@ from webui.services import services
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("account", __name__, url_prefix="/account")
+_tries = limiter.shared_limit("5 per 15 minutes", "account", key_func=by_user, deduct_when=failed)
 
 
 @blueprint.get("")
@@ -23,13 +25,11 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.post("/password")
-@limiter.limit("5 per 15 minutes", key_func=by_user, deduct_when=failed)
+@_tries
 def password() -> ResponseReturnValue:
     """Change the password; other sessions end if that is asked for."""
-    known, new = services().users.credentials(g.user.name), request.form.get("password", "")
-    if known is None or not services().passwords.matches(known.password_hash, request.form.get("current", "")):
-        g.login_failed = True
-        record("password", "failed")
+    new = request.form.get("password", "")
+    if not _proven("password"):
         return _page("The current password is wrong."), 422
     fault = refusal(new, g.user.name) or ("" if new == request.form.get("again", "") else "the two are not the same")
     if fault:
@@ -39,6 +39,17 @@ def password() -> ResponseReturnValue:
     record("password", object=f"{ended} other sessions ended")
     flash("Your password is changed.", "ok")
     return redirect(url_for("account.index"))
+
+
+@blueprint.post("/second-factor")
+@_tries
+def second_factor() -> ResponseReturnValue:
+    """Set up a second factor that the role does not ask for."""
+    if g.user.totp:
+        abort(409)
+    if not _proven("second factor"):
+        return _page("The current password is wrong."), 422
+    return enrolment(g.user)
 
 
 @blueprint.post("/theme")
@@ -63,6 +74,16 @@ def end_others() -> ResponseReturnValue:
     ended = services().sessions.end_others(g.user.id, g.session.number)
     record("other sessions ended", object=str(ended))
     return redirect(url_for("account.index"))
+
+
+def _proven(action: str) -> bool:
+    """Whether whoever sits at this session knows the password; a try that fails counts."""
+    known = services().users.credentials(g.user.name)
+    if known is not None and services().passwords.matches(known.password_hash, request.form.get("current", "")):
+        return True
+    g.login_failed = True
+    record(action, "failed")
+    return False
 
 
 def _page(fault: str = "") -> str:

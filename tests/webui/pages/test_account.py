@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+import pyotp
 import pytest
 
-from tests.webui.conftest import PASSWORD, Browser
+from tests.webui.conftest import PASSWORD, Browser, Clock
 from webui.services import Services
 from webui.store.users import Role, User
 
@@ -61,3 +63,18 @@ def test_the_theme_is_kept_and_written_into_the_page(client_as: Callable[..., Br
     assert browser.post("/account/theme", data={"theme": "dark", "next": "//evil.example"}).location == "/"
     assert 'data-theme="dark"' in browser.get("/account").text
     assert browser.post("/account/theme", data={"theme": "neon"}).status_code == 422
+
+
+def test_anybody_may_set_up_a_second_factor(
+    services: Services, client_as: Callable[..., Browser], clock: Clock
+) -> None:
+    browser = client_as(Role.VIEWER, "vera")
+    assert browser.post("/account/second-factor", data={"current": "wrong"}).status_code == 422
+    assert browser.post("/account/second-factor", data={"current": PASSWORD}).location == "/login/enrol"
+    secret = re.search(r'class="secret">([A-Z2-7]+)<', browser.get("/login/enrol").text)
+    assert secret is not None
+    browser.post("/login/enrol", data={"code": pyotp.TOTP(secret[1]).at(int(clock()))})
+    assert "not set up" not in browser.get("/account").text
+    assert browser.post("/account/second-factor", data={"current": PASSWORD}).status_code == 409
+    browser.post("/login/leave")
+    assert browser.post("/login", data={"name": "vera", "password": PASSWORD}).location == "/login/totp"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,16 @@ from PIL import Image
 from secure_fl.models import load_model
 from secure_fl.runs.record import runs_folder
 from secure_fl.training.evaluation import classify
-from tests.webui.conftest import Browser
+from tests.webui.conftest import Browser, run_ids
 from webui.services import Services
+
+
+@pytest.fixture
+def run_id(recorded: Path, home: Path) -> str:
+    """The only run in this test's home, so that its model is the newest."""
+    id = run_ids(recorded)["plain"]
+    shutil.copytree(runs_folder(recorded) / id, runs_folder(home) / id)
+    return id
 
 
 def png(size: int = 40) -> bytes:
