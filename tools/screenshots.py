@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -85,13 +85,12 @@ def small(png: bytes) -> bytes:
 
 
 def _take(page: Page, url: str, path: Path, theme: str, width: int) -> None:
-    clip: Mapping[str, int] = {"width": width, "height": _HEIGHTS[width]}
     page.set_viewport_size({"width": width, "height": _HEIGHTS[width]})
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
     page.goto(url)
     page.wait_for_timeout(400)  # charts are drawn with the next frames
     page.evaluate("document.querySelector('.banner')?.remove()")  # that this server speaks plain HTTP
-    path.write_bytes(small(page.screenshot(clip={"x": 0, "y": 0, **clip})))
+    path.write_bytes(small(page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": _HEIGHTS[width]})))
 
 
 if __name__ == "__main__":
