@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 
@@ -25,7 +25,7 @@ __all__ = ["main", "page_paths", "small"]
 _FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 _LOOKS = (("light", 1280), ("dark", 1280), ("light", 360))
 _HEIGHTS = {1280: 900, 360: 740}
-_COLOURS = 64
+_COLOURS = 160
 _TABS = ("sites", "privacy", "security", "config", "log", "artifacts")
 
 
@@ -74,10 +74,13 @@ def page_paths(site: Served) -> dict[str, str]:
 
 
 def small(png: bytes) -> bytes:
-    """The same picture with few colours, which is all that a page has; rare ones are kept, as they mean something."""
+    """The same picture in its most frequent colours, each of them exact; what lies between two takes the nearest."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    kept = io.BytesIO()
-    picture.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
+    counted = picture.getcolors(picture.width * picture.height) or []
+    frequent = [colour for _, colour in sorted(counted, key=lambda each: each[0], reverse=True)[:_COLOURS]]
+    palette, kept = Image.new("P", (1, 1)), io.BytesIO()
+    palette.putpalette([part for colour in frequent for part in cast(tuple[int, ...], colour)])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
     return kept.getvalue()
 
 
