@@ -46,7 +46,7 @@ from secure_fl.federation.launch import execute
 from secure_fl.runs import RunRecord
 from secure_fl.runs.record import runs_folder
 
-__all__ = ["main", "p95"]
+__all__ = ["main", "p95", "photographs", "rate", "ratios", "times"]
 
 _CLIENTS = 4
 _MODEL = ("samples=200", "test-samples=100", "local-epochs=1", "rounds=1", "min-size=5", "grid=local", "sites=3")
@@ -57,13 +57,13 @@ def main() -> int:
     """Measure everything and hold it against the bars."""
     options = _options()
     report = Report("webui", {"quick": options.quick, "clients": _CLIENTS, "load": os.getloadavg()[0]})
-    pictures = _photographs(16)
+    pictures = photographs(16)
     with tempfile.TemporaryDirectory(prefix="webui-") as scratch:
         home = Path(scratch)
         model = _trained(home, "preset=demo", *_MODEL)
         with started(ours(home), log=home / "ours.log") as (port, process):
             client = Ours(port, home)
-            idle = _times(lambda: client.predict(pictures[0]), 100 if options.quick else 400)
+            idle = times(lambda: client.predict(pictures[0]), 100 if options.quick else 400)
             _compare(report, options, home, model, port, pictures)
             _memory(report, process.memory_info, client, pictures, 400 if options.quick else 2000)
             _beside_training(report, options, home, client, port, pictures[0], idle, process.cpu_times)
@@ -94,20 +94,26 @@ def _compare(
         turns, burst = (4, 40) if options.quick else (10, 100)
         rates: dict[str, list[float]] = {name: [] for name in clients}
         for name in clients:
-            _rate(clients[name], pictures, 8)  # each loads what it loads at the first picture
+            rate(clients[name], pictures, 8)  # each loads what it loads at the first picture
         for turn in range(turns):
             names = list(clients)
             for name in names[turn % 3 :] + names[: turn % 3]:
-                rates[name].append(_rate(clients[name], pictures, burst))
+                rates[name].append(rate(clients[name], pictures, burst))
             note("pictures a second: " + ", ".join(f"{name} {rates[name][-1]:.0f}" for name in names))
     for name, values in rates.items():
         report.figure(f"throughput of {name}, pictures a second", summary(values))
     for peer, bar in (("fastapi", 0.9), ("gradio", 1.5)):
-        ratios = [mine / theirs for mine, theirs in zip(rates["ours"], rates[peer], strict=True)]
-        report.bar(f"throughput: ours / {peer}", value=statistics.median(ratios), bar=bar, better="higher")
+        middle = statistics.median(ratios(rates["ours"], rates[peer]))
+        report.bar(f"throughput: ours / {peer}", value=middle, bar=bar, better="higher")
 
 
-def _rate(clients: Sequence[Asker], pictures: Sequence[bytes], count: int) -> float:
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Ours over theirs, turn by turn: both had the machine in the same state."""
+    return [mine / other for mine, other in zip(ours, theirs, strict=True)]
+
+
+def rate(clients: Sequence[Asker], pictures: Sequence[bytes], count: int) -> float:
+    """Pictures a second when all clients ask at once, `count` in all; raises what a client raised."""
     began = time.perf_counter()
     with ThreadPoolExecutor(len(clients)) as pool:
         jobs = [pool.submit(clients[i % len(clients)].predict, pictures[i % len(pictures)]) for i in range(count)]
@@ -159,8 +165,8 @@ def _beside_training(
                 fresh += each.ended()
         with _training(home, rounds) as run:
             while _trains(run):
-                predictions += _times(lambda: client.predict(picture), 5)
-                pages += _times(lambda: client.http.get("/runs").raise_for_status(), 2)
+                predictions += times(lambda: client.predict(picture), 5)
+                pages += times(lambda: client.http.get("/runs").raise_for_status(), 2)
         note(f"rounds alone {statistics.median(alone):.2f} s, watched {statistics.median(watched):.2f} s")
     report.figure("prediction while idle, ms", summary([1e3 * each for each in idle]))
     report.figure("prediction beside training, ms", summary([1e3 * each for each in predictions]))
@@ -261,7 +267,7 @@ def _trained(home: Path, preset: str, *settings: str) -> Path:
     return record.folder / "model.safetensors"
 
 
-def _photographs(count: int) -> list[bytes]:
+def photographs(count: int) -> list[bytes]:
     """JPEGs of 640 x 480 that are as hard to decode as photographs: smooth shapes with some noise."""
     rng = np.random.default_rng(0)
     made = []
@@ -274,13 +280,14 @@ def _photographs(count: int) -> list[bytes]:
     return made
 
 
-def _times(call: Callable[[], object], count: int) -> list[float]:
-    times = []
+def times(call: Callable[[], object], count: int) -> list[float]:
+    """Seconds of each of `count` calls, one after the other."""
+    taken = []
     for _ in range(count):
         began = time.perf_counter()
         call()
-        times.append(time.perf_counter() - began)
-    return times
+        taken.append(time.perf_counter() - began)
+    return taken
 
 
 def _cpu_s(cpu: Callable[[], object]) -> float:

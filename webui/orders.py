@@ -7,6 +7,8 @@ that nobody could have written freely; settings go by a file of the job's own.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -74,7 +76,7 @@ def arguments(kind: str, request: Mapping[str, Any], home: Path, config: Path) -
             defenses = [f"--defense={each}" for each in request["defenses"]]
             return ["replay", request["scenario"], *defenses, *([] if not request["open_loop"] else ["--open-loop"])]
         case "compare":
-            return ["compare", *_axes(request)]
+            return ["compare", *_axes(request), f"--output={home / 'comparisons' / request['name']}"]
         case "audit":
             folder = home / "runs" / request["run_id"]
             if request["what"] == "scan":
@@ -162,14 +164,10 @@ def _compare(wish: Mapping[str, Any]) -> Order:
         alphas=(base.alpha,),
         seeds=tuple(range(base.seed, base.seed + seeds)),
     )
-    request = {
-        "scenario": name,
-        "attacks": attacks,
-        "defenses": defenses,
-        "byzantine": byzantine,
-        "seeds": seeds,
-        "rounds": rounds,
-    }
+    axes = {"scenario": name, "attacks": attacks, "defenses": defenses, "byzantine": byzantine, "rounds": rounds}
+    # Another comparison gets another folder; the same one with more seeds goes on where it was.
+    digest = hashlib.sha256(json.dumps(axes, sort_keys=True).encode()).hexdigest()
+    request = {**axes, "seeds": seeds, "name": f"{base.name}-{digest[:6]}"}
     versus = f"{', '.join(filter(None, checked.attacks))} against {', '.join(checked.defenses)}"
     return Order("compare", versus, request)
 

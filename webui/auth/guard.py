@@ -63,6 +63,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "new_run.form": _OPERATORS,
     "new_run.check": _OPERATORS,
     "new_run.start": _OPERATORS,
+    "jobs.index": _USERS,
+    "jobs.detail": _USERS,  # of an audit: readers
     "jobs.cancel": _OPERATORS,
     "compare.index": _USERS,
     "attacks.index": _USERS,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from webui.reading.records import Run
 
-__all__ = ["Artifact", "artifacts_of", "log_tail", "logs_of"]
+__all__ = ["Artifact", "artifacts_of", "log_tail", "logs_of", "tail"]
 
 _WORDS = {
     "model.safetensors": "the final model",
@@ -63,12 +63,18 @@ def log_tail(run: Run, name: str) -> str:
     """The end of one of `logs_of`; "" for any other name."""
     if name not in logs_of(run.record.folder):
         return ""
-    with (run.record.folder / "logs" / name).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(0, size - _TAIL_BYTES))
-        text = file.read().decode("utf-8", "replace")
-    return (
-        text
-        if size <= _TAIL_BYTES
-        else f"… the first {size - _TAIL_BYTES:,} bytes are in the file …\n{text.partition(chr(10))[2]}"
-    )
+    return tail(run.record.folder / "logs" / name)
+
+
+def tail(file: Path) -> str:
+    """The last 64 KiB of a text, from a whole line on; "" where there is no such file."""
+    try:
+        with file.open("rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            opened.seek(max(0, size - _TAIL_BYTES))
+            text = opened.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    if size <= _TAIL_BYTES:
+        return text
+    return f"… the first {size - _TAIL_BYTES:,} bytes are in the file …\n{text.partition(chr(10))[2]}"
