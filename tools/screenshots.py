@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from PIL import Image
 
@@ -25,7 +25,7 @@ __all__ = ["main", "page_paths", "small"]
 _FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 _LOOKS = (("light", 1280), ("dark", 1280), ("light", 360))
 _HEIGHTS = {1280: 900, 360: 740}
-_COLOURS = 128
+_COLOURS = 160
 _TABS = ("sites", "privacy", "security", "config", "log", "artifacts")
 
 
@@ -78,23 +78,23 @@ def page_paths(site: Served) -> dict[str, str]:
 
 
 def small(png: bytes) -> bytes:
-    """The same picture in its own most frequent colours, so that whatever has an area keeps its colour exactly."""
-    picture, kept = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
-    found = sorted(picture.getcolors(picture.width * picture.height) or [], reverse=True, key=lambda each: each[0])
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([value for _, colour in found[:_COLOURS] for value in colour])  # type: ignore[union-attr]
+    """The same picture in its most frequent colours, each of them exact; what lies between two takes the nearest."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    counted = picture.getcolors(picture.width * picture.height) or []
+    frequent = [colour for _, colour in sorted(counted, key=lambda each: each[0], reverse=True)[:_COLOURS]]
+    palette, kept = Image.new("P", (1, 1)), io.BytesIO()
+    palette.putpalette([part for colour in frequent for part in cast(tuple[int, ...], colour)])
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
     return kept.getvalue()
 
 
 def _take(page: Page, url: str, path: Path, theme: str, width: int) -> None:
-    clip: Mapping[str, int] = {"width": width, "height": _HEIGHTS[width]}
     page.set_viewport_size({"width": width, "height": _HEIGHTS[width]})
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
     page.goto(url)
     page.wait_for_timeout(400)  # charts are drawn with the next frames
     page.evaluate("document.querySelector('.banner')?.remove()")  # that this server speaks plain HTTP
-    path.write_bytes(small(page.screenshot(clip={"x": 0, "y": 0, **clip})))
+    path.write_bytes(small(page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": _HEIGHTS[width]})))
 
 
 if __name__ == "__main__":

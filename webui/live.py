@@ -27,7 +27,7 @@ __all__ = ["HEARTBEAT_S", "LONGEST_S", "MOST", "MOST_OF_USER", "BusyError", "Hub
 
 HEARTBEAT_S, LONGEST_S = 15.0, 600.0
 MOST_OF_USER, MOST = 2, 12
-POLL_S = 0.5
+POLL_S = 0.4
 _ENDING = "event: end\ndata: {}\n\n"
 
 

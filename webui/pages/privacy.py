@@ -14,7 +14,7 @@ from webui.services import services
 __all__ = ["blueprint"]
 
 blueprint = Blueprint("privacy", __name__)
-_LOOKED_AT = 40  # newest runs
+_LOOKED_AT, _SHOWN = 100, 8  # newest runs, and of them the private ones
 
 
 @blueprint.get("/privacy")
@@ -22,7 +22,8 @@ def index() -> ResponseReturnValue:
     """The newest private run, or the one of the query, and everything that all runs share."""
     here = services()
     rows = [row for row in here.records.rows()[:_LOOKED_AT] if row.status != DAMAGED]
-    private = [run for run in (here.records.run(row.id) for row in rows) if run.summary.start.get("privacy")]
+    ids = [row.id for row in rows if here.records.config(row.id).dp_epsilon][:_SHOWN]
+    private = [run for run in here.records.some(ids) if run.summary.start.get("privacy")]
     wanted = request.args.get("run", "")
     run = here.records.run(wanted) if wanted else next(iter(private), None)
     return render_template(

@@ -117,10 +117,21 @@ def change(value: float | None, unit: str) -> str:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
+    value = _rounded(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"{text[:12]}…" if _DIGEST.fullmatch(text) else text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six digits, which is what a person reads; the record has them all."""
+    match value:
+        case float():
+            return float(f"{value:.6g}")
+        case list() | tuple():
+            return [_rounded(each) for each in value]
+        case Mapping():
+            return {key: _rounded(each) for key, each in value.items()}
+    return value
 
 
 class Spark:

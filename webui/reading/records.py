@@ -58,6 +58,7 @@ class Records:
         self.home = home
         self._index = RunIndex(home)
         self._open: OrderedDict[str, _Followed] = OrderedDict()
+        self._configs: dict[str, RunConfig] = {}  # they never change
         self._lock = threading.Lock()
 
     def rows(self) -> tuple[RunRow, ...]:
@@ -79,21 +80,33 @@ class Records:
             NotFoundError: there is no such run; also for texts that are no id.
             IntegrityError: the record was altered.
         """
-        if not _ID.fullmatch(id):
-            raise NotFoundError("no such run", fix="the list of runs has them all")
         with self._lock:
             followed = self._open.pop(id, None)
             if followed is None:
-                followed = _Followed(RunRecord.open(runs_folder(self.home) / id))
+                followed = _Followed(_opened(self.home, id))
             run = followed.run()
             self._open[id] = followed
             while len(self._open) > _KEPT:
                 self._open.popitem(last=False)
         return run
 
+    def config(self, id: str) -> RunConfig:
+        """The settings of a run, without reading what happened in it; raises as `run`."""
+        with self._lock:
+            if id not in self._configs:
+                self._configs[id] = _opened(self.home, id).config
+            return self._configs[id]
+
     def some(self, ids: Sequence[str]) -> tuple[Run, ...]:
         """Several runs, in the order of `ids`, each once; raises as `run`."""
         return tuple(self.run(id) for id in dict.fromkeys(ids))
+
+
+def _opened(home: Path, id: str) -> RunRecord:
+    """A record by what may be anything: only an id leads to a folder."""
+    if not _ID.fullmatch(id):
+        raise NotFoundError("no such run", fix="the list of runs has them all")
+    return RunRecord.open(runs_folder(home) / id)
 
 
 def _length(folder: Path) -> int:

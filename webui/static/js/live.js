@@ -1,9 +1,9 @@
 // Keeps [data-part] what it is on the server. The stream only says *that* something has happened; what the page then
-// shows is fetched as HTML, so that numbers are worded in one place. One fetch a second at most, none while hidden.
+// shows is fetched as HTML, so that numbers are worded in one place. One fetch in 750 ms at most, none while hidden.
 
 const mark = document.querySelector("[data-live]");
 const announcer = document.querySelector("[data-announce]");
-const GAP_MS = 1000, SLOW_MS = 5000, SAY_MS = 10_000;
+const GAP_MS = 750, SLOW_MS = 5000, SAY_MS = 10_000;
 const icons = { live: "M12 15a3 3 0 1 0 0-6 3 3 0 0 0 0 6z", reconnecting: "M5 12a7 7 0 0 1 12-5l2 2M19 5v4h-4M19 12a7 7 0 0 1-12 5l-2-2M5 19v-4h4",
   stale: "M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18zM12 7.5V12l3 2", ended: "M5 12.5l4.5 4.5L19 7.5" };
 let stream = null, timer = 0, fetched = 0, said = 0, saying = 0, slow = 0, last = "", over = false;
