@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tools.served import Served, chromium, served, signed_in
 from webui.store.users import Role
@@ -78,12 +78,13 @@ def page_paths(site: Served) -> dict[str, str]:
 
 
 def small(png: bytes) -> bytes:
-    """The same picture in its most frequent colours, each of them exact; what lies between two takes the nearest."""
+    """The same picture in 256 colours: its most frequent ones exactly, and for gradients what lies between them."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     counted = picture.getcolors(picture.width * picture.height) or []
     frequent = [colour for _, colour in sorted(counted, key=lambda each: each[0], reverse=True)[:_COLOURS]]
+    between = picture.quantize(256 - len(frequent), Image.Quantize.MEDIANCUT).getpalette() or []
     palette, kept = Image.new("P", (1, 1)), io.BytesIO()
-    palette.putpalette([part for colour in frequent for part in cast(tuple[int, ...], colour)])
+    palette.putpalette([part for colour in frequent for part in cast(tuple[int, ...], colour)] + between)
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(kept, "PNG", optimize=True)
     return kept.getvalue()
 
@@ -92,9 +93,21 @@ def _take(page: Page, url: str, path: Path, theme: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": _HEIGHTS[width]})
     page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
     page.goto(url)
+    if path.name.startswith("ui-classify"):
+        _classify(page)
     page.wait_for_timeout(400)  # charts are drawn with the next frames
     page.evaluate("document.querySelector('.banner')?.remove()")  # that this server speaks plain HTTP
     path.write_bytes(small(page.screenshot(clip={"x": 0, "y": 0, "width": width, "height": _HEIGHTS[width]})))
+
+
+def _classify(page: Page) -> None:
+    """Give the page a picture, a seven, and wait until it was explained."""
+    seven, out = Image.new("L", (240, 240)), io.BytesIO()
+    ImageDraw.Draw(seven).line([(60, 50), (180, 50), (105, 200)], fill=255, width=34, joint="curve")
+    seven.save(out, "PNG")
+    page.set_input_files("#files", {"name": "seven.png", "mimeType": "image/png", "buffer": out.getvalue()})
+    page.click("[data-why]")
+    page.wait_for_selector("[data-heat][src^=blob]")
 
 
 if __name__ == "__main__":
