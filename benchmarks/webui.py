@@ -11,9 +11,9 @@ Claims, on two cores, MobileNetV2 with the small-image stem, JPEG photographs of
     the resident memory of the serving process is flat (5 %) over 2,000 predictions
 
 How it is measured. Throughput: all servers run; bursts of each follow one another in turns, a ratio is formed in each
-turn, and the median counts. Ours checks session, token and upload, peers check nothing; FastAPI is sent the bare bytes.
+turn, and the median counts. Ours checks session, token and upload, peers check nothing; both are sent bare bytes.
 Training is started as the worker starts it: nice 10, one thread a site. Its slowdown is the ratio of the median round
-with three streams and a page loaded each second to that without, from pairs of runs in turns; on a shared machine it
+with three live pages of three people to that without, from pairs of runs in turns; on a shared machine it
 varies by more than it is, so the CPU that our process took is printed beside it.
 Gradio wants another Pillow than ours: give a Python that has gradio (6) beside our libraries.
 """
@@ -40,7 +40,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Report, finish, note, parser, summary
-from benchmarks.webui_servers import Asker, FastApi, Gradio, Ours, ours, started
+from benchmarks.webui_servers import Asker, FastApi, Gradio, Ours, let_in, ours, started
 from secure_fl.config_sources import resolve
 from secure_fl.federation.launch import execute
 from secure_fl.runs import RunRecord
@@ -61,6 +61,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="webui-") as scratch:
         home = Path(scratch)
         model = _trained(home, "preset=demo", *_MODEL)
+        let_in(home, model.parent.name)
         with started(ours(home), log=home / "ours.log") as (port, process):
             client = Ours(port, home)
             idle = times(lambda: client.predict(pictures[0]), 100 if options.quick else 400)
@@ -158,7 +159,7 @@ def _beside_training(
             alone += _round_seconds(run)
         with _training(home, rounds) as run:
             before = _cpu_s(cpu)
-            watchers = [_Watcher(Ours(port, home), run, tab) for tab in range(3)]
+            watchers = [_Watcher(port, home, run, f"watcher-{tab}") for tab in range(3)]
             watched += _round_seconds(run)
             spent += _cpu_s(cpu) - before
             for each in watchers:
@@ -180,10 +181,10 @@ def _beside_training(
 
 
 class _Watcher:
-    """A live page: reads the run's stream, and loads the page once a second as a person who cannot wait would."""
+    """A live page: reads the run's stream, and fetches what changed once a second, the most that a page does."""
 
-    def __init__(self, client: Ours, run: RunRecord, tab: int) -> None:
-        self._client, self._run, self._tab = client, run, tab
+    def __init__(self, port: int, home: Path, run: RunRecord, user: str) -> None:
+        self._stream, self._page, self._run = Ours(port, home, user), Ours(port, home, user), run
         self._late: list[float] = []
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._listen, self._load)]
         self._over = threading.Event()
@@ -198,19 +199,20 @@ class _Watcher:
         return self._late
 
     def _listen(self) -> None:
-        path = f"/api/v1/runs/{self._run.id}/events"
-        with self._client.http.stream("GET", path, params={"tab": f"tab-{self._tab}"}) as stream:
+        began = time.time()  # what was written earlier is replayed, and not late
+        with self._stream.http.stream("GET", f"/api/v1/runs/{self._run.id}/events") as stream:
+            stream.raise_for_status()
             for line in stream.iter_lines():
                 if line.startswith("data: {") and '"time"' in line:
-                    written = datetime.fromisoformat(json.loads(line[6:])["time"])
-                    self._late.append(time.time() - written.timestamp())
+                    written = datetime.fromisoformat(json.loads(line[6:])["time"]).timestamp()
+                    if written >= began:
+                        self._late.append(time.time() - written)
                 if self._over.is_set() or line.startswith("event: end"):
                     return
 
     def _load(self) -> None:
-        other = Ours(self._client.http.base_url.port or 0, self._run.folder.parents[1])
         while not self._over.wait(1.0):
-            other.http.get(f"/runs/{self._run.id}")
+            self._page.http.get(f"/runs/{self._run.id}/part").raise_for_status()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from webui.settings import Settings
 from webui.store.sessions import Stage
 from webui.store.users import Role
 
-__all__ = ["Asker", "FastApi", "Gradio", "Ours", "ours", "started"]
+__all__ = ["Asker", "FastApi", "Gradio", "Ours", "let_in", "ours", "started"]
 
 _START_S = 60.0
 _OURS = """
@@ -53,19 +53,20 @@ class Asker:
 class Ours(Asker):
     """A viewer's browser."""
 
-    def __init__(self, port: int, home: Path) -> None:
+    def __init__(self, port: int, home: Path, name: str = "measure") -> None:
         super().__init__(port)
         settings = Settings(home=home, port=port, insecure_http=True)
         services = open_services(settings)
-        known = services.users.credentials("measure")
-        user = known.user if known else services.users.add("measure", Role.VIEWER, services.passwords.hash("x" * 16))
+        known = services.users.credentials(name)
+        user = known.user if known else services.users.add(name, Role.VIEWER, services.passwords.hash("x" * 16))
         id = services.sessions.start(user.id, Stage.FULL, address="127.0.0.1", agent="benchmark")
         self.http.cookies.set(settings.cookie_name, id, domain="127.0.0.1")
         page = self.http.get("/classify").text
-        self._token = {"X-CSRF-Token": page.split('name="csrf-token" content="')[1].split('"')[0]}
+        token = page.split('name="csrf-token" content="')[1].split('"')[0]
+        self._headers = {"X-CSRF-Token": token, "Content-Type": "image/jpeg"}
 
     def predict(self, jpeg: bytes) -> None:
-        answer = self.http.post("/api/v1/predict", files={"image": ("a.jpg", jpeg)}, headers=self._token)
+        answer = self.http.post("/api/v1/predict", content=jpeg, headers=self._headers)
         _require_five(answer.raise_for_status().json()["guesses"])
 
 
@@ -116,6 +117,16 @@ def started(command: Sequence[str], *, log: Path) -> Iterator[tuple[int, psutil.
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def let_in(home: Path, run_id: str) -> None:
+    """Put the model of a run in service, as an operator and an auditor do."""
+    services = open_services(Settings(home=home))
+    operator, auditor = (
+        services.users.add(f"the-{role}", role, "no password") for role in (Role.OPERATOR, Role.AUDITOR)
+    )
+    id = services.serving.propose(run_id, services.models.model_sha256_of(run_id), operator.id)
+    services.serving.approve(id, auditor.id, services.serving.list()[0].version)
 
 
 def ours(home: Path) -> list[str]:

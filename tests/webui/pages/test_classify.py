@@ -60,6 +60,21 @@ def test_a_picture_gets_the_answer_that_the_model_gives(
     assert "Nobody has approved" in browser.get("/classify").text
 
 
+def test_a_program_may_send_the_bare_bytes(client_as: Callable[..., Browser], run_id: str) -> None:
+    browser = client_as("viewer")
+    in_a_form = browser.post("/api/v1/predict", data=upload(png())).json
+    bare = browser.post("/api/v1/predict", data=png(), content_type="image/png").json
+    assert bare["guesses"] == in_a_form["guesses"]
+    assert bare["image"] == in_a_form["image"] | {"name": "picture.png"}
+    for data, kind, status in (
+        (png(), "image/jpeg", 415),
+        (b"", "image/png", 422),
+        (png(), "text/plain", 422),
+        (bytes(9 * 2**20), "image/png", 413),
+    ):
+        assert browser.post("/api/v1/predict", data=data, content_type=kind).status_code == status, (kind, status)
+
+
 @pytest.mark.parametrize(
     ("name", "data", "status"),
     [("page.jpg", b"<html>", 415), ("empty.png", b"", 422), ("cut.png", png()[:100], 422), ("../x.png", png(), 422)],
