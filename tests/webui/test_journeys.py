@@ -281,8 +281,10 @@ def test_an_auditor_reads_the_report_of_an_audited_run_and_finds_a_changed_byte(
     assert run_id in reader.inner_text("body")
     assert asked == [report.as_uri()]
     offline.close()
-    signed = center.services.settings.home / "runs" / run_id / "audit" / "document.json"
-    signed.write_bytes(signed.read_bytes().replace(b'"PASS"', b'"pASS"', 1))
+    capture = center.services.settings.home / "runs" / run_id / "audit" / "capture.pcap"
+    data = bytearray(capture.read_bytes())
+    data[-1] ^= 1
+    capture.write_bytes(data)
     page.goto(f"{center.url}/audits/{run_id}")
     page.click("button:has-text('Verify the signature')")
     page.wait_for_selector("text=This is not what was signed")
@@ -306,7 +308,7 @@ def test_a_picture_is_classified_however_it_comes_and_a_bomb_is_refused_by_its_n
     give(page, "drop", bomb(9408), "bomb.png")
     fault = page.locator("article.answer:has-text('bomb.png') [data-fault]")
     fault.wait_for()
-    assert "88.5" in fault.inner_text() and "24" in fault.inner_text()
+    assert "88.5 megapixels" in fault.inner_text() and "the limit is 24" in fault.inner_text()
 
     give(page, "paste", jpeg(), "pasted.jpg")
     page.locator("article.answer:has-text('pasted.jpg') [data-guesses] tr").first.wait_for()
@@ -380,13 +382,13 @@ def test_a_run_stops_before_it_spends_more_than_its_budget_and_says_what_the_nex
     """A round that was cut off by a crash has been paid for all the same, so that the last one is one too many."""
     page, home = page_of(Role.OPERATOR), center.services.settings.home
     ledgers = [Ledger(ledger_file(home, f"site-{index}")) for index in range(2)]
-    job = start_run(page, center, rounds="3", dp_epsilon="2", local_epochs="4", **_SMALL)
+    job = start_run(page, center, rounds="3", dp_epsilon="2", local_epochs="4", quorum="1", **_SMALL)
     run_id = run_of(center, job)
 
     def paid(ledger: Ledger) -> int:
         return sum(each.run == run_id for each in ledger.spendings())
 
-    until(lambda: all(paid(each) == 2 for each in ledgers))
+    until(lambda: any(paid(each) == 2 for each in ledgers))
     kill_job(center, job)
     assert end_of(center, job).state == "interrupted" and finished_rounds(center, run_id) == 1
     page.goto(f"{center.url}/runs/{run_id}")
