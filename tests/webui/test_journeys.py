@@ -335,7 +335,6 @@ def test_a_run_that_was_killed_is_shown_so_and_resumed_to_the_very_same_model(
     until(lambda: finished_rounds(center, run_id) >= 3)
     kill_job(center, job)
     page.wait_for_selector(".notice:has-text('Interrupted after round')", timeout=1e3 * TRUTH_S)
-    page.reload()
     page.click("button:has-text('Resume')")
     page.wait_for_selector(".notice:has-text('Queued')")
     twin = start_run(page, center, rounds="6", seed="5", **_SMALL)
