@@ -21,18 +21,8 @@ TABS = ("sites", "privacy", "security", "config", "log", "artifacts")
 
 def page_paths(ids: dict[str, str]) -> Iterator[str]:
     """All pages of a home in which everything has happened."""
-    yield from (
-        "/",
-        "/runs",
-        "/runs/new",
-        "/compare",
-        "/attacks",
-        "/attacks/digits",
-        "/privacy",
-        "/audits",
-        "/system",
-        "/jobs",
-    )
+    yield from ("/", "/runs", "/runs/new", "/compare", "/attacks", "/attacks/digits", "/privacy", "/audits")
+    yield from ("/system", "/jobs", "/models")
     yield f"/compare?run={ids['plain']}&run={ids['attacked']}"
     for id in ids.values():
         yield f"/runs/{id}"
