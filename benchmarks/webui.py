@@ -50,7 +50,7 @@ __all__ = ["main", "p95", "photographs", "rate", "ratios", "times"]
 
 _CLIENTS = 4
 _MODEL = ("samples=200", "test-samples=100", "local-epochs=1", "rounds=1", "min-size=5", "grid=local", "sites=3")
-_TRAINING = ("model=mobilenet_v2", "samples=600", "test-samples=100", "local-epochs=1", "sites=3", "min-size=5")
+_TRAINING = ("model=mobilenet_v2", "samples=240", "test-samples=60", "local-epochs=1", "sites=2", "min-size=5")
 
 
 def main() -> int:
@@ -149,7 +149,7 @@ def _beside_training(
     cpu: Callable[[], object],
 ) -> None:
     """Latency, freshness and the tax, while a federation trains."""
-    rounds, pairs = (4, 2) if options.quick else (8, 4)
+    rounds, pairs = (6, 1) if options.quick else (8, 6)
     alone, watched, fresh = [], [], []
     predictions: list[float] = []
     pages: list[float] = []

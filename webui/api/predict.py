@@ -35,8 +35,9 @@ def answer() -> ResponseReturnValue:
     started = time.perf_counter()
     name, data = _the_picture()
     model = services().models.current()
-    upload = admit(name, data)
-    said = model.classifier.answer(upload.square(model.classifier.card.spec.image_size_px))
+    side = model.classifier.card.spec.image_size_px
+    upload = admit(name, data, enough_px=2 * side)  # as training decoded it
+    said = model.classifier.answer(upload.square(side))
     return jsonify(
         {
             "model": _about(model),

@@ -69,8 +69,8 @@ class Upload:
         return out.getvalue()
 
 
-def admit(name: str, data: bytes) -> Upload:
-    """The picture in `data`, which the browser called `name`.
+def admit(name: str, data: bytes, *, enough_px: int = 2 * _PREVIEW_PX) -> Upload:
+    """The picture in `data`, which the browser called `name`; its sides need be no longer than `enough_px`.
 
     Raises:
         UploadError: 413: too many bytes or pixels; 415: not a JPEG, PNG or WebP, or another than its name says;
@@ -90,7 +90,7 @@ def admit(name: str, data: bytes) -> Upload:
             raise UploadError(
                 f"{shown} is {width} x {height} px; the shortest side must be {_SHORTEST_SIDE_PX}", http_status=422
             )
-        return Upload(shown, width, height, decode_image(data, name=shown, enough_px=2 * _PREVIEW_PX))
+        return Upload(shown, width, height, decode_image(data, name=shown, enough_px=enough_px))
     except UploadError:
         raise
     except DataError as error:
