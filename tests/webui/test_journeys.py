@@ -136,8 +136,10 @@ def run_of(center: Served, job: Job) -> str:
     return str(center.services.jobs.get(job.id).run_id)
 
 
-def finished_rounds(center: Served, run_id: str) -> int:
-    return len(center.services.records.run(run_id).summary.rounds)
+def last_round(center: Served, run_id: str) -> int:
+    """The number of the last round that has finished; 0 is the initial model."""
+    rounds = center.services.records.run(run_id).summary.rounds
+    return rounds[-1].round if rounds else 0
 
 
 def kill_job(center: Served, job: Job) -> None:
@@ -332,7 +334,7 @@ def test_a_run_that_was_killed_is_shown_so_and_resumed_to_the_very_same_model(
     run_id = run_of(center, job)
     page.goto(f"{center.url}/runs/{run_id}")
     page.wait_for_selector(".live[data-state=live]")
-    until(lambda: finished_rounds(center, run_id) >= 3)
+    until(lambda: last_round(center, run_id) >= 3)
     kill_job(center, job)
     page.wait_for_selector(".notice:has-text('Interrupted after round')", timeout=1e3 * TRUTH_S)
     page.click("button:has-text('Resume')")
@@ -389,7 +391,7 @@ def test_a_run_stops_before_it_spends_more_than_its_budget_and_says_what_the_nex
 
     until(lambda: any(paid(each) == 2 for each in ledgers))
     kill_job(center, job)
-    assert end_of(center, job).state == "interrupted" and finished_rounds(center, run_id) == 1
+    assert end_of(center, job).state == "interrupted" and last_round(center, run_id) == 1
     page.goto(f"{center.url}/runs/{run_id}")
     page.click("button:has-text('Resume')")
     page.wait_for_selector(".notice:has-text('Queued')")
