@@ -17,7 +17,7 @@ PACKAGES = {
     "audit": set[str](),
     "secure_fl": {"attacks", "defenses", "audit"},
     "webui": {"secure_fl", "audit"},
-    "tools": {"secure_fl"},
+    "tools": {"secure_fl", "webui"},
     "benchmarks": {"secure_fl", "attacks", "defenses", "audit", "webui"},
 }
 
@@ -54,6 +54,7 @@ PARTS = {
 ROOMS = {
     "flwr": ("secure_fl.app", "secure_fl.federation", "audit.decode", "benchmarks"),
     "flask": ("webui",),
+    "gunicorn": ("webui",),
     "ray": ("secure_fl.federation", "benchmarks"),
 }
 

@@ -87,7 +87,9 @@ def test_what_we_import_is_declared_and_explained(project: dict[str, Any]) -> No
     )
     by_module = metadata.packages_distributions()
     extras = project["project"]["optional-dependencies"]
-    declared = {_normal(Requirement(text).name) for text in [*project["project"]["dependencies"], *extras["sim"]]}
+    declared = {
+        _normal(Requirement(text).name) for text in [*project["project"]["dependencies"], *extras["sim"], *extras["ui"]]
+    }
     used = {_normal(by_module.get(module, [module])[0]) for module in imported} - {*OPTIONAL}
     assert used - declared == set(), "imported and not declared"
     # The digits are read from scikit-learn's data file; importing it would take two seconds.
@@ -114,6 +116,8 @@ def test_the_wheel_holds_every_package_with_its_types_and_presets(tmp_path: Path
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert {f"secure_fl/presets/{each.name}" for each in (ROOT / "secure_fl" / "presets").glob("*.toml")} <= names
+    pages = {"store/migrations/0001_foundation.sql", "api/openapi.yaml", "auth/common_passwords.txt", "static/app.css"}
+    assert {f"webui/{each}" for each in pages} <= names
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == set(PACKAGES)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

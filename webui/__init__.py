@@ -1,5 +1,6 @@
-"""The web page on which people watch runs, classify images and read audits.
+"""The Command Center: a web page on which people watch runs, start them, classify images and read audits.
 
-Empty so far. To come: a Flask application that shows what the run records hold and asks `secure_fl` and `audit`
-for everything else. It never imports Flower, and nothing imports it.
+Three processes, so that no training can make a page wait: this package's web server (`app`), its worker (`worker`),
+and one child of the worker for each run, at low priority. They share SQLite (`store`) and the run records on disk.
+The web server imports neither Flower nor training code, and nothing imports this package.
 """

@@ -39,6 +39,7 @@ COMMANDS = {
     "federation": Entry("federation", "Make keys and certificates; take part from another machine.", "Train"),
     "compare": Entry("compare", "Simulate attacks against defenses, and report what survives.", "Study"),
     "classify": Entry("classify", "Say what is on an image, with a trained model.", "Use"),
+    "serve": Entry("serve", "Serve the Command Center: all of this in a browser.", "Use"),
     "replay": Entry("replay", "Play a scenario of attack and defense again, under any defense.", "Look"),
     "audit": Entry("audit", "Search captures and files for pictures, and verify a signed report.", "Look"),
     "privacy": Entry("privacy", "Plan a privacy budget, and show what is spent.", "Look"),

@@ -100,7 +100,8 @@ def _opened(data: bytes, name: str) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height} px, and at most {MAX_PIXELS:,} pixels are decoded")
+        megapixels = width * height / 1e6
+        raise _too_large(name, f"{megapixels:.1f} megapixels ({width} x {height}); the limit is {MAX_PIXELS / 1e6:g}")
     # A JPEG may carry a thumbnail or a second view as further frames: the first is the photograph.
     if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{printable(name)} is an animation", why="which of its pictures is meant is not clear")

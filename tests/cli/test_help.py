@@ -26,6 +26,7 @@ from secure_fl.runs import RunRecord
 # What these need is made in tests/federation, which runs them too.
 ELSEWHERE = {
     "secure-fl federation site": "takes part in a federation that runs elsewhere",
+    "secure-fl serve": "serves until somebody ends it (tests/webui/test_server.py)",
     "secure-fl audit verify": "needs a run that was audited over TLS",
 }
 

@@ -1,0 +1,1 @@
+"""What other people would write to serve the same model: an application in FastAPI, and one in Gradio."""

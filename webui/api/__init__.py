@@ -1,0 +1,1 @@
+"""What programs ask: `/api/v1`, described by `openapi.yaml`, and what tells a watchdog that we live."""

@@ -1,0 +1,1 @@
+"""What every response carries, and how a refusal looks."""
