@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,15 +40,15 @@ serve_pages(Settings(home=Path(sys.argv[1]), port=int(sys.argv[2]), insecure_htt
 """
 
 
-class Asker:
+class Asker(ABC):
     """One client of one server: a connection that stays open. `predict` asks about one JPEG and checks the answer."""
 
     def __init__(self, port: int) -> None:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0)
 
+    @abstractmethod
     def predict(self, jpeg: bytes) -> None:
         """Raises when the answer is not one."""
-        raise NotImplementedError
 
 
 class Ours(Asker):
