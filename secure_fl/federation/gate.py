@@ -176,7 +176,7 @@ class SiteGate:
         """A message that a site has taken lets it answer once, with so many bytes."""
         key = _node_key(headers)
         name, allowance = self._by_node_key[key].name, self._allowances.setdefault(key, _Allowance())
-        calls = [(path, len(body))]
+        calls = [(path, int(headers[b"content-length"]))]
         if path == FLEET_ROUTE:
             try:
                 calls = [(_FLEET + call.name, len(call.message)) for call in unpack(body)]

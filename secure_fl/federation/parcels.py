@@ -102,23 +102,21 @@ class Sender:
             httpx.HTTPError: as for a single call.
             ObjectPushError: an object that was wanted was not stored.
         """
+
+        def pushing(each: str, session: str) -> PushObjectRequest:
+            return PushObjectRequest(
+                node=node, run_id=run_id, object_id=each, object_content=contents[each], session_id=session
+            )
+
+        small: list[str] = _fitting(contents)
         # Without a session, Flower stores an object in the one that waits for it: the one that is being opened here.
-        small = {
-            each: PushObjectRequest(node=node, run_id=run_id, object_id=each, object_content=contents[each])
-            for each in _fitting(contents)
-        }
-        answers = self.send(
-            [*before, ("push-messages", announcement), *(("push-object", each) for each in small.values())]
-        )
-        said = answer.FromString(answers[len(before)])
-        stored = dict(zip(small, map(PushObjectResponse.FromString, answers[len(before) + 1 :]), strict=True))
+        calls = [*before, ("push-messages", announcement), *(("push-object", pushing(each, "")) for each in small)]
+        answers = self.send(calls)[len(before) :]
+        said: Pushed = answer.FromString(answers[0])
+        stored = dict(zip(small, map(PushObjectResponse.FromString, answers[1:]), strict=True))
         for each in said.objects_to_push:
             if each not in stored:
-                content, session = contents[each], said.session_id
-                alone = PushObjectRequest(
-                    node=node, run_id=run_id, object_id=each, object_content=content, session_id=session
-                )
-                stored[each] = self._client.PushObject(alone)
+                stored[each] = self._client.PushObject(pushing(each, said.session_id))
             if not stored[each].stored:
                 raise ObjectPushError(each, run_id, said.session_id)
         return said

@@ -258,6 +258,7 @@ def main() -> int:
     """Entry point of the process; see the module's docstring."""
     report = claim_stdout()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("flwr").setLevel(logging.INFO)  # below it, Flower writes a line or two for each call
     settings = SuperLinkSettings(**json.loads(sys.stdin.readline()))
     refusals = _RefusalLog(RunRecord.open(Path(settings.run_dir)))
     _ReportingLoop.on_failed_handshake = staticmethod(refusals.handshake)
