@@ -145,6 +145,9 @@ class FleetReader:
 
     def _parts(self, data: bytes, place: Place) -> list[Part]:
         """Take one body apart and book what is around its parts; those are booked where they are read."""
+        if len(data) > _MAX_PLAIN_BODY_BYTES:
+            self._note(BlindSpot("flower/too-large", "a parcel that we do not read", place, len(data)))
+            return []
         try:
             found = parts_of(data)
         except NotCanonical as fault:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from flwr.proto.recorddict_pb2 import ConfigRecord
 
 from audit.decode.conversation import Exchange
-from audit.decode.flower import check_canonical, parse
+from audit.decode.flower import as_varint, check_canonical, parse
 from audit.decode.handshake import Malformed
 
 __all__ = ["PARCEL", "Part", "calls_of", "parts_of"]
@@ -50,9 +50,10 @@ def parts_of(body: bytes) -> list[Part]:
     for item in record.items:
         if item.key not in _CALLS or item.value.WhichOneof("value") != "bytes":
             raise Malformed(f"a parcel with {item.key[:40]!r}, which is no call")
-        at = body.index(item.value.bytes, body.index(item.key.encode(), at) + len(item.key))
-        parts.append(Part(item.key, item.value.bytes, at))
-        at += len(item.value.bytes)
+        # In the one spelling that there is, an item is a tag, its size and its fields; its last field is the bytes.
+        size = item.ByteSize()
+        at += 1 + len(as_varint(size)) + size
+        parts.append(Part(item.key, item.value.bytes, at - len(item.value.bytes)))
     if not parts:
         raise Malformed("a parcel without calls")
     return parts
@@ -64,7 +65,7 @@ def calls_of(exchange: Exchange, asked: Sequence[Part], answered: Sequence[Part]
     Raises:
         Malformed: the answers are not those to the calls.
     """
-    if exchange.status == 200 and [_CALLS[each.name] for each in asked] != [_CALLS[each.name] for each in answered]:
+    if exchange.status == 200 and [_CALLS[each.name] for each in asked] != [each.name for each in answered]:
         raise Malformed("a parcel whose answers are not those to its calls")
     calls = []
     for number, part in enumerate(asked):
