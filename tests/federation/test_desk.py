@@ -14,6 +14,7 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequ
 from flwr.proto.node_pb2 import Node
 from flwr.proto.recorddict_pb2 import ConfigRecord
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullAppMessagesResponse
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
 from secure_fl.federation import desk
 from secure_fl.federation.gate import _pass_on
@@ -213,6 +214,21 @@ def test_a_reply_with_small_and_large_objects_goes_all_the_way(reception: Recept
     assert heard.metadata.reply_to_message_id == message_id
     assert (heard.content["update"]["u"].numpy() == reply.content["update"]["u"].numpy()).all()
     assert reception.refusals == []
+
+
+def test_an_object_for_which_a_dead_session_waits_too_is_stored_all_the_same(
+    reception: Reception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, living = reception.order(0), reception.order(1)
+    with monkeypatch.context() as at_once:
+        at_once.setattr("flwr.supercore.corestate.in_memory_corestate.OBJECT_PUSH_SESSION_TTL_SECONDS", -1)
+        session = reception.state.start_session(reception.run)
+    dead.metadata.__dict__["_message_id"] = dead.object_id
+    wanted = reception.state.preregister_object_tree(get_object_tree(dead), session)
+    (message_id,) = reception.grid().push_messages([living])
+    assert set(wanted) & set(get_all_nested_objects(living)), "both hold the same array"
+    received = reception.connection(1).pull()
+    assert received is not None and received.metadata.message_id == message_id
 
 
 def test_an_object_that_is_large_or_does_not_fit_is_not_available_in_a_parcel(reception: Reception) -> None:
