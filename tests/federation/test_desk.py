@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.recorddict_pb2 import ConfigRecord
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullAppMessagesResponse
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supernode import node_auth_http_interceptor
 
 from secure_fl.federation import desk
 from secure_fl.federation.gate import _pass_on
@@ -124,6 +126,21 @@ def test_a_parcel_that_its_node_did_not_sign_reaches_no_handler(reception: Recep
         assert visit.answer().status_code == 401
     assert heard.calls == []
     assert {each.status for each in reception.refusals} == {401} and len(reception.refusals) == len(wrong)
+
+
+def test_a_site_whose_clock_was_set_behind_its_back_signs_once_more_and_is_heard(
+    reception: Reception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offsets = iter([datetime.timedelta(hours=-1), datetime.timedelta()])
+    monkeypatch.setattr(node_auth_http_interceptor, "now", lambda: datetime.datetime.now(datetime.UTC) + next(offsets))
+    message_id = sent(reception, reception.order(0))
+    site = reception.connection(0)
+    (answer,) = site._parcels.send([("pull-messages", PullMessagesRequest(node=site._node))])
+    (pulled,) = PullMessagesResponse.FromString(answer).messages_list
+    assert pulled.metadata.message_id == message_id
+    assert [path for path, _ in reception.requests[-2:]] == ["/v1/fleet/parcel"] * 2
+    (refusal,) = reception.refusals
+    assert (refusal.who, refusal.status) == ("site-0", 401) and "its clock and ours differ" in refusal.reason
 
 
 def test_without_a_gate_flower_itself_wants_the_signature(reception: Reception, heard: Heard) -> None:
