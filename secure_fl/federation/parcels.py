@@ -115,7 +115,8 @@ class Sender:
         said: Pushed = answer.FromString(answers[0])
         stored = dict(zip(small, map(PushObjectResponse.FromString, answers[1:]), strict=True))
         for each in said.objects_to_push:
-            if each not in stored:
+            # Not in the parcel, or another session that waited for the same object had expired: once more, by session.
+            if not (each in stored and stored[each].stored):
                 stored[each] = self._client.PushObject(pushing(each, said.session_id))
             if not stored[each].stored:
                 raise ObjectPushError(each, run_id, said.session_id)

@@ -1,13 +1,16 @@
 """The gates as ASGI applications; `test_refusals.py` meets the same rules through real TLS."""
 
 import asyncio
+import datetime
 import json
+import re
 from base64 import b64encode
 
 import pytest
 
 from secure_fl.federation.gate import (
     CONTROL_HEADER,
+    GONE,
     MAX_REPLY_BYTES,
     MAX_REQUEST_BYTES,
     InnerGate,
@@ -15,6 +18,7 @@ from secure_fl.federation.gate import (
     SiteGate,
     node_key_pem,
 )
+from secure_fl.federation.parcels import AWAIT, FLEET_ROUTE, Call, pack
 from secure_fl.federation.pki import FederationKeys, provision
 
 
@@ -37,25 +41,29 @@ class Flower:
 
 
 def ask(
-    gate, path: str, headers: dict[bytes, bytes] | None = None, certificate: str | None = None
+    gate,
+    path: str,
+    headers: dict[bytes, bytes] | None = None,
+    certificate: str | None = None,
+    *,
+    body: bytes | None = None,
 ) -> tuple[int, bytes]:
+    """Status and body of the answer. Without a body of its own, one of two pieces is sent."""
     sent = []
 
     async def send(message) -> None:
         sent.append(message)
 
+    pieces = [b"first ", b"last"] if body is None else [body]
     scope = {
         "type": "http",
         "path": path,
-        "headers": list({b"content-length": b"10", **(headers or {})}.items()),
+        "headers": list({b"content-length": str(sum(map(len, pieces))).encode(), **(headers or {})}.items()),
         "client": ("192.0.2.7", 4711),
         "state": {"peer_certificate": certificate},
     }
-    arriving = [
-        {"type": "http.request", "body": b"first ", "more_body": True},
-        {"type": "http.request", "body": b"last", "more_body": False},
-        {"type": "http.disconnect"},
-    ]
+    arriving = [{"type": "http.request", "body": piece, "more_body": piece is not pieces[-1]} for piece in pieces]
+    arriving.append({"type": "http.disconnect"})
 
     async def receive():
         return arriving.pop(0)
@@ -257,3 +265,142 @@ def test_the_objects_of_one_reply_are_bounded_together(keys):
     assert heard == [Refusal(site.name, f"a reply of more than {MAX_REPLY_BYTES} bytes", 413)]
     ask(gate, "/v1/fleet/confirm-message-received", node_header(site), site.certificate_sha256)
     assert send(ten) == 200, "the next message lets it answer again"
+
+
+# --- parcels: each call is judged as if it had come by itself ---------------------------------------------------------
+
+TAKE, ANSWER = Call("confirm-message-received", b""), Call("push-messages", b"")
+
+
+def hand_in(gate, entry, *calls: Call) -> int:
+    body = pack(calls).SerializeToString()
+    return ask(gate, FLEET_ROUTE, node_header(entry), entry.certificate_sha256, body=body)[0]
+
+
+def test_a_second_answer_inside_a_parcel_is_refused_and_named(keys):
+    gate, heard = site_gate(keys, flower := Flower())
+    site, other = keys.roster.entries
+    assert hand_in(gate, site, TAKE, ANSWER) == 200
+    assert hand_in(gate, site, TAKE, ANSWER, ANSWER) == 409
+    assert heard == [Refusal(site.name, "answers a message that it has answered", 409)]
+    assert flower.reached == [FLEET_ROUTE], "a parcel is refused as a whole"
+    assert hand_in(gate, site, ANSWER) == 409
+    assert hand_in(gate, site, ANSWER, TAKE) == 409, "in the order of the calls"
+    assert hand_in(gate, other, ANSWER) == 409, "what one site took, another cannot answer"
+
+
+def test_what_was_taken_in_a_parcel_may_be_answered_by_itself_and_the_reverse(keys):
+    gate, _ = site_gate(keys, Flower())
+    site = keys.roster.entries[0]
+
+    def alone(name: str) -> int:
+        return ask(gate, f"/v1/fleet/{name}", node_header(site), site.certificate_sha256)[0]
+
+    assert (hand_in(gate, site, TAKE), alone("push-messages"), alone("push-messages")) == (200, 200, 409)
+    assert (alone("confirm-message-received"), hand_in(gate, site, ANSWER), hand_in(gate, site, ANSWER)) == (
+        *(200, 200, 409),
+    )
+
+
+def test_the_objects_of_one_reply_are_bounded_over_all_its_parcels(keys):
+    gate, heard = site_gate(keys, Flower())
+    site = keys.roster.entries[0]
+    half = Call("push-object", bytes(5 << 20))
+    assert hand_in(gate, site, TAKE, ANSWER) == 200
+    assert [hand_in(gate, site, half, half) for _ in range(7)] == [200] * 6 + [413]
+    assert heard == [Refusal(site.name, f"a reply of more than {MAX_REPLY_BYTES} bytes", 413)]
+    assert hand_in(gate, site, TAKE, half) == 200, "the next message lets it answer again"
+
+
+@pytest.mark.parametrize("body", [b"", b"rubbish"])
+def test_a_parcel_that_cannot_be_read_never_reaches_flower_and_is_named(keys, body):
+    gate, heard = site_gate(keys, flower := Flower())
+    site = keys.roster.entries[0]
+    assert ask(gate, FLEET_ROUTE, node_header(site), site.certificate_sha256, body=body)[0] == 400
+    (refusal,) = heard
+    assert (refusal.who, refusal.status, flower.reached) == (site.name, 400, [])
+    assert refusal.reason.startswith("a parcel that cannot be read")
+
+
+def test_questions_and_downloads_by_parcel_use_nothing_up(keys):
+    gate, heard = site_gate(keys, Flower())
+    site = keys.roster.entries[0]
+    assert hand_in(gate, site, TAKE) == 200
+    large = bytes(11 << 20)
+    for name in (AWAIT, "pull-messages", "pull-object") * 3:
+        assert hand_in(gate, site, Call(name, large)) == 200
+    assert (hand_in(gate, site, ANSWER), heard) == (200, [])
+
+
+def test_a_parcel_needs_certificate_and_node_key_like_any_request(keys):
+    gate, heard = site_gate(keys, flower := Flower())
+    site, other = keys.roster.entries
+    body = pack([TAKE]).SerializeToString()
+    assert ask(gate, FLEET_ROUTE, node_header(site), body=body)[0] == 403
+    assert ask(gate, FLEET_ROUTE, node_header(other), site.certificate_sha256, body=body)[0] == 403
+    assert flower.reached == [] and len(heard) == 2
+
+
+@pytest.mark.parametrize(
+    ("age_s", "words"),
+    [
+        (0, "its signature does not fit its node key"),
+        (290, "its signature does not fit its node key"),
+        (400, r"signed 40\d s ago: its clock and ours differ, or one was set"),
+        (-60, r"signed [56]\d s ahead: its clock and ours differ, or one was set"),
+        (None, "its signature does not fit its node key"),
+    ],
+)
+def test_a_request_that_clocks_have_made_old_is_told_from_a_signature_that_does_not_fit(keys, age_s, words):
+    gate, heard = site_gate(keys, Flower(401))
+    site = keys.roster.entries[0]
+    moment = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age_s or 0)
+    stamp = b"no time" if age_s is None else moment.isoformat().encode()
+    headers = {**node_header(site), b"flwr-timestamp": stamp}
+    assert ask(gate, "/v1/fleet/pull-messages", headers, site.certificate_sha256)[0] == 401
+    (refusal,) = heard
+    assert refusal.who == site.name and re.fullmatch(words, refusal.reason)
+
+
+@pytest.mark.parametrize(
+    ("route", "rings"),
+    [
+        ("push-messages", True),
+        ("push-object", True),
+        ("pull-messages", False),
+        ("pull-object", False),
+        ("confirm-message-received", False),
+        ("parcel", False),  # the desk rings by itself, once it has carried the calls out
+    ],
+)
+def test_news_are_replies_and_orders_that_came_by_a_plain_route(keys, route, rings):
+    site, news = keys.roster.entries[0], []
+    body = pack([TAKE, ANSWER]).SerializeToString()
+    outer = SiteGate(
+        Flower(),
+        keys.roster,
+        allow_stock=False,
+        on_refusal=lambda refusal: pytest.fail(refusal.reason),
+        on_news=lambda: news.append("reply"),
+    )
+    ask(outer, "/v1/fleet/confirm-message-received", node_header(site), site.certificate_sha256)
+    ask(outer, f"/v1/fleet/{route}", node_header(site), site.certificate_sha256, body=body)
+    inner = InnerGate(Flower(), control_secret="s", on_news=lambda: news.append("order"))
+    ask(inner, f"/v1/runtime/{route}", body=body)
+    assert news == (["reply", "order"] if rings else [])
+
+
+def test_whoever_answers_can_see_whether_the_peer_is_still_there(keys):
+    seen = []
+
+    async def flower(scope, receive, send) -> None:
+        seen.append(scope[GONE])
+        assert not scope[GONE].done()
+        await receive()
+        assert await scope[GONE] == {"type": "http.disconnect"}
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    gate, _ = site_gate(keys, flower)
+    site = keys.roster.entries[0]
+    assert hand_in(gate, site, TAKE) == 200 and len(seen) == 1

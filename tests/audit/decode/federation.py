@@ -88,7 +88,7 @@ def announcing(reply: Message, spoil: str = "") -> Call:
         message_object_trees=[tree],
         clientapp_runtime_list=[1.5],
     )
-    response = PushMessagesResponse(results={"a": 0, "b": 1}, objects_to_push=list(objects), session_id="abc")
+    response = PushMessagesResponse(results={"a" * 64: 0, "b" * 64: 1}, objects_to_push=list(objects), session_id="abc")
     return Call("push-messages", request.SerializeToString(), response.SerializeToString())
 
 
