@@ -1,8 +1,8 @@
 """What is said on the fleet's routes: exchanges become objects and messages, and every body's bytes are booked.
 
 A message is announced (`push-messages`, `pull-messages`) with the tree of its objects' ids; the objects cross one by
-one, each only once, in any order and from any session. A message is yielded when the last of its objects is there. At
-the end:
+one or several calls in a parcel (`parcels`), each only once, in any order and from any session. A message is yielded
+when the last of its objects is there. At the end:
 
 * An object that no announced tree has: somebody moved bytes that belong to nothing. A finding, unless something was
   not seen (the announcement may be in it): then a blind spot.
@@ -36,6 +36,7 @@ from audit.decode.flower import (
 from audit.decode.handshake import Malformed
 from audit.decode.ledger import Page
 from audit.decode.objects import ObjectStore, read_object
+from audit.decode.parcels import PARCEL, Part, calls_of, parts_of
 from audit.decode.records import MessageReader
 from audit.findings import BlindSpot, Finding, Place
 
@@ -76,10 +77,13 @@ class FleetReader:
 
     def site_of(self, exchange: Exchange) -> str:
         """The site that an exchange belongs to: by its session's certificate, or by the node that it names."""
-        kind = ROUTES.get(exchange.route)
-        if kind is None:
-            return exchange.site
         try:
+            if exchange.route == PARCEL:
+                asked = parts_of(exchange.request)[:1]
+                exchange = calls_of(replace(exchange, status=0), asked, ())[0]
+            kind = ROUTES.get(exchange.route)
+            if kind is None:
+                return exchange.site
             if exchange.route in JOIN:
                 message = parse(kind[1], exchange.response) if exchange.status == 200 else None
             else:
@@ -93,6 +97,9 @@ class FleetReader:
 
     def read(self, exchange: Exchange) -> Iterator[WireObject | WireMessage]:
         """What one exchange carries, in this order: its object, its plain fields, the messages that are whole now."""
+        if exchange.route == PARCEL:
+            yield from self._parcel(exchange)
+            return
         types = ROUTES.get(exchange.route)
         base = Place(session=exchange.session, site=exchange.site, message=exchange.route)
         asked = replace(base, direction=TO_COORDINATOR, unit="stream", offset=exchange.request_body_at)
@@ -112,6 +119,48 @@ class FleetReader:
             yield from self._announce(request.message, asked)
         if exchange.route == PULL_MESSAGES and response is not None:
             yield from self._announce(response.message, answered)
+
+    def _parcel(self, exchange: Exchange) -> Iterator[WireObject | WireMessage]:
+        """Each call that a parcel carries, as if it had come by itself."""
+        base = Place(session=exchange.session, site=exchange.site, message=PARCEL, unit="stream")
+        asked = replace(base, direction=TO_COORDINATOR, offset=exchange.request_body_at)
+        answered = replace(base, direction=TO_SITE, offset=exchange.response_body_at)
+        calls = self._parts(exchange.request, asked)
+        answers = self._parts(exchange.response, answered) if exchange.status == 200 else []
+        leaves: list[Leaf] = []
+        if exchange.status != 200:
+            leaves += self._leaves(
+                exchange.response, self._body(exchange.response, None, answered), "response", answered
+            )
+        yield WireMessage(
+            f"{exchange.session}/{exchange.index}", PARCEL, {"status": str(exchange.status)}, tuple(leaves), place=asked
+        )
+        try:
+            each_by_itself = calls_of(exchange, calls, answers)
+        except Malformed as fault:
+            self._note(Finding("parcel/unpaired", str(fault), asked, len(exchange.request)))
+            return
+        for call in each_by_itself:
+            yield from self.read(call)
+
+    def _parts(self, data: bytes, place: Place) -> list[Part]:
+        """Take one body apart and book what is around its parts; those are booked where they are read."""
+        if len(data) > _MAX_PLAIN_BODY_BYTES:
+            self._note(BlindSpot("flower/too-large", "a parcel that we do not read", place, len(data)))
+            return []
+        try:
+            found = parts_of(data)
+        except NotCanonical as fault:
+            self._note(Finding(fault.rule, str(fault), replace(place, offset=place.offset + fault.offset), len(data)))
+            return []
+        except Malformed as fault:
+            self._note(Finding("parcel/malformed", str(fault), place, len(data)))
+            return []
+        around = len(data) - sum(len(each.data) for each in found)
+        pages = self._page_of(place.session, place.direction).parts
+        pages["blind/http-body"] -= around
+        pages["flower/parcel"] += around
+        return found
 
     def finish(self, *, blind: bool) -> None:
         """Say what is left over. `blind`: something of the capture was not seen."""
@@ -133,7 +182,7 @@ class FleetReader:
         """Parse and book one body. Without a type it is plain text, as errors and /health are, or unknown."""
         parts = self._page_of(place.session, place.direction).parts
         if kind is None:
-            known = place.message in ROUTES or place.message == _HEALTH
+            known = place.message in ROUTES or place.message in (_HEALTH, PARCEL)
             if data and known:
                 parts["blind/http-body"] -= len(data)
                 parts["http/plain-body"] += len(data)

@@ -59,6 +59,7 @@ __all__ = [
     "Envelope",
     "NotCanonical",
     "announcements",
+    "as_varint",
     "check_canonical",
     "fields",
     "open_envelope",
@@ -162,7 +163,7 @@ def open_envelope(kind: type[Message], data: bytes) -> Envelope:
             size, start = _varint(data, begin + 1)
             end = start + size
             in_place = end == len(data) or (end < len(data) and _varint(data, end)[0] >> 3 > field.number)
-            if in_place and size and data[begin + 1 : start] == _spelled(size):
+            if in_place and size and data[begin + 1 : start] == as_varint(size):
                 plain = data[:begin] + data[end:]
                 return Envelope(parse(kind, plain), plain, memoryview(data)[start:end], start, end - begin, begin)
     return Envelope(parse(kind, data), data, memoryview(b""))
@@ -194,7 +195,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise Malformed("a number that does not end")
 
 
-def _spelled(value: int) -> bytes:
+def as_varint(value: int) -> bytes:
     """A number in as few bytes as it takes."""
     out = bytearray()
     while value > 0x7F:

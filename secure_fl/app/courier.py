@@ -8,7 +8,7 @@ one time limit, not one in each round, and it takes part again as soon as it sho
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Message
@@ -66,6 +66,8 @@ class Courier:
     ) -> None:
         self._grid, self._membership, self._events = grid, membership, events
         self.clock, self._sleep = clock, sleep
+        # A grid that can hold a question back until it has an answer saves us from asking again and again.
+        self._ask: Callable[[list[str]], Iterable[Message]] = getattr(grid, "await_messages", grid.pull_messages)
         self._owed: dict[str, Sent] = {}
 
     def free_members(self) -> list[Member]:
@@ -92,16 +94,17 @@ class Courier:
         """Each answer as it comes, until all are there or time is up; who has not answered then is recorded."""
         began, waiting = self.clock(), dispatch.waiting
         while waiting and self.clock() - began < timeout_s:
-            owed = len(waiting)
-            yield from self._pull(waiting)
+            owed, asked = len(waiting), self.clock()
+            yield from self._taken(self._ask(list(waiting)), waiting)
             if len(waiting) == owed:
-                self._sleep(min(_POLL_MAX_S, max(_POLL_S, _POLL_SHARE * (self.clock() - began))))
+                pause = min(_POLL_MAX_S, max(_POLL_S, _POLL_SHARE * (asked - began)))
+                self._sleep(max(0.0, asked + pause - self.clock()))
         for message_id in waiting:
             name = self._owed[message_id].member.name
             self._events.append("reply-missing", round=dispatch.round, site=name, reason="timeout")
 
-    def _pull(self, waiting: set[str]) -> Iterator[tuple[Sent, Message]]:
-        for reply in self._grid.pull_messages(list(waiting)):
+    def _taken(self, replies: Iterable[Message], waiting: set[str]) -> Iterator[tuple[Sent, Message]]:
+        for reply in replies:
             message_id = reply.metadata.reply_to_message_id
             if message_id in waiting:
                 waiting.discard(message_id)
@@ -111,7 +114,7 @@ class Courier:
         """Take answers to earlier messages off the books; they are recorded and not used."""
         if not self._owed:
             return
-        for sent, reply in self._pull(set(self._owed)):
+        for sent, reply in self._taken(self._grid.pull_messages(list(self._owed)), set(self._owed)):
             if not reply.has_error():
                 self._events.append("reply-late", round=sent.round, site=sent.member.name)
 

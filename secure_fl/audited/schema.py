@@ -162,6 +162,7 @@ def _routes() -> list[MessageRule]:
             "request/session_id": Text(36, "[0-9a-f-]*"),
             "response/stored": Flag(),
         },
+        "parcel": {},  # what it carries is checked call by call
         "confirm-message-received": {**node, "request/message_object_id": _DIGEST, "request/run_id": _ID},
     }
     return [MessageRule(f"/v1/fleet/{name}", values) for name, values in routes.items()]

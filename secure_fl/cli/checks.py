@@ -146,7 +146,7 @@ def _kits_elsewhere(folder: Path) -> list[Check]:
     if not absent:
         return []
     names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-    found = f"not known for {names}: the kits are elsewhere; `federation site` warns of the end in its own log"
+    found = f"not known for kits that are elsewhere ({names}): `federation site` warns of the end in its own log"
     return [Check("certificates", "ok", found)]
 
 

@@ -30,7 +30,9 @@ from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
     DeactivateNodeRequest,
     PullMessagesRequest,
+    PullMessagesResponse,
     PushMessagesRequest,
+    PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
@@ -42,11 +44,8 @@ from flwr.supercore.inflatable.inflatable_object import (
     iterate_object_tree,
     no_object_id_recompute,
 )
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects, push_objects
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
@@ -54,6 +53,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from secure_fl.errors import FederationError
+from secure_fl.federation.parcels import AWAIT, Sender
 from secure_fl.federation.traffic import TrafficMeter, exchanged
 
 __all__ = ["FleetConnection", "tls_context"]
@@ -81,6 +81,19 @@ class _Counting:
         return response
 
 
+class _SigningAgain:
+    """Flower's interceptor interface: a request that a clock's being set has made look old is signed anew, once."""
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Let one request pass."""
+        headers = context.request.headers.copy()
+        response = call_next(context)
+        if response.status_code != httpx.codes.UNAUTHORIZED:
+            return response
+        context.request.headers = headers
+        return call_next(context)
+
+
 class FleetConnection:
     """Context manager: joins on entry, sends heartbeats from a thread, leaves on exit.
 
@@ -96,11 +109,14 @@ class FleetConnection:
             f"https://{address}",
             verify=tls_context(kit),
             interceptors=[
+                _SigningAgain(),
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
                 NodeAuthHttpInterceptor(node_key, node_key.public_key()),
                 _Counting(self.traffic),
             ],
         )
+        self._parcels = Sender(self._client, "fleet")
+        self._taken: list[ConfirmMessageReceivedRequest] = []
         self._address = address
         self._node = Node()
         self._stop = threading.Event()
@@ -154,53 +170,56 @@ class FleetConnection:
         return True
 
     def pull(self) -> Message | None:
-        """The next message for this site, with its objects, or None.
+        """The next message for this site, with its objects, or None if none has come for a while (`parcels.WAIT_S`).
 
         Raises:
             httpx.HTTPError: the coordinator cannot be reached; the caller decides how long to go on.
         """
-        response = self._client.PullMessages(PullMessagesRequest(node=self._node))
-        if not response.messages_list:
+        (answer,) = self._parcels.send([(AWAIT, PullMessagesRequest(node=self._node))])
+        announced = PullMessagesResponse.FromString(answer)
+        if not announced.messages_list:
             self.traffic.nothing_came()
             return None
-        metadata = message_from_proto(response.messages_list[0]).metadata
+        metadata = message_from_proto(announced.messages_list[0]).metadata
         run_id, message_id = metadata.run_id, metadata.message_id
-        contents = pull_objects(
-            [tree.object_id for tree in iterate_object_tree(response.message_object_trees[0])],
+        ids = [tree.object_id for tree in iterate_object_tree(announced.message_object_trees[0])]
+        contents = self._parcels.objects(ids, node=self._node, run_id=run_id)
+        contents |= pull_objects(
+            [each for each in ids if each not in contents],
             pull_object_fn=make_pull_object_fn_protobuf(self._client.PullObject, self._node, run_id),
             initial_backoff=0.05,
         )
-        self._client.ConfirmMessageReceived(
-            ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=message_id)
+        self._taken.append(
+            ConfirmMessageReceivedRequest(node=self._node, run_id=run_id, message_object_id=message_id),
         )
         message = cast(Message, inflate_object_from_contents(message_id, contents))
         message.metadata.__dict__["_message_id"] = message_id
         return message
 
     def push(self, reply: Message, *, compute_s: float) -> None:
-        """Send a reply with all its objects.
+        """Send a reply with all its objects, and confirm the messages that were taken before it.
 
         Raises:
             httpx.HTTPError: as for `pull`.
         """
         with no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id
-            objects, tree = get_all_nested_objects(reply), get_object_tree(reply)
-            response = self._client.PushMessages(
-                PushMessagesRequest(
-                    node=self._node,
-                    messages_list=[message_to_proto(remove_content_from_message(reply))],
-                    message_object_trees=[tree],
-                    clientapp_runtime_list=[compute_s],
-                )
+            contents = {each: found.deflate() for each, found in get_all_nested_objects(reply).items()}
+            announcement = PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[get_object_tree(reply)],
+                clientapp_runtime_list=[compute_s],
             )
-            push_objects(
-                objects,
-                push_object_fn=make_push_object_fn_protobuf(
-                    self._client.PushObject, self._node, reply.metadata.run_id, response.session_id
-                ),
-                object_ids_to_push=set(response.objects_to_push),
-            )
+        confirmations, self._taken = [("confirm-message-received", each) for each in self._taken], []
+        self._parcels.push(
+            announcement,
+            PushMessagesResponse,
+            contents,
+            node=self._node,
+            run_id=reply.metadata.run_id,
+            before=confirmations,
+        )
 
     def _beat(self) -> None:
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=_HEARTBEAT_INTERVAL_S)

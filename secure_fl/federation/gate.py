@@ -12,12 +12,16 @@ let anyone who reaches the port register nodes and start runs. We serve the same
 * The inner listener, on loopback, for our own launcher and ServerApp. Control routes demand a secret
   that was handed over on a pipe; Flower checks its own task tokens on the Runtime routes.
 
+Each call of a parcel (`parcels`) is judged as if it had come by itself.
+
 What it does not do: stop an admitted site from sending bad content (the guard of the round does), or
 protect against another process of the same user, which can read that user's keys.
 """
 
 from __future__ import annotations
 
+import asyncio
+import datetime
 import hmac
 import json
 from base64 import b64decode
@@ -28,8 +32,18 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 
 from secure_fl.app.identity import Roster, RosterEntry
+from secure_fl.federation.parcels import FLEET_ROUTE, unpack
 
-__all__ = ["CONTROL_HEADER", "MAX_REPLY_BYTES", "MAX_REQUEST_BYTES", "InnerGate", "Refusal", "SiteGate", "node_key_pem"]
+__all__ = [
+    "CONTROL_HEADER",
+    "GONE",
+    "MAX_REPLY_BYTES",
+    "MAX_REQUEST_BYTES",
+    "InnerGate",
+    "Refusal",
+    "SiteGate",
+    "node_key_pem",
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -41,12 +55,18 @@ CONTROL_HEADER = "x-secure-fl-control"
 MAX_REQUEST_BYTES = 12 << 20
 # All objects of one reply together; the largest model that we build has 9 million numbers, 36 MB.
 MAX_REPLY_BYTES = 64 << 20
-_NODE_KEY_HEADER = b"flwr-public-key"
+GONE = "secure_fl.gone"
+"""Key of a request's scope: a future that is done when the peer's connection has ended."""
+_NODE_KEY_HEADER, _SIGNED_AT_HEADER = b"flwr-public-key", b"flwr-timestamp"
+_NOT_AUTHENTIC = 401
 _FLOWER_SAYS = {
-    401: "its signature does not fit its node key",
+    _NOT_AUTHENTIC: "its signature does not fit its node key",
     412: "its node key is not registered, or its former connection still counts",
 }
-_TAKE, _ANSWER, _SEND = "/v1/fleet/confirm-message-received", "/v1/fleet/push-messages", "/v1/fleet/push-object"
+# What Flower allows between the moment at which a request was signed, on the site's clock, and now on ours.
+_OLDEST_S, _NEWEST_S = 305.0, -5.0
+_FLEET = "/v1/fleet/"
+_TAKE, _ANSWER, _SEND = f"{_FLEET}confirm-message-received", f"{_FLEET}push-messages", f"{_FLEET}push-object"
 _SELF_SERVICE = ("/v1/fleet/register-node", "/v1/fleet/unregister-node")
 
 
@@ -82,7 +102,7 @@ class _Allowance:
 
 
 class SiteGate:
-    """The outer listener's rules; `on_refusal` hears of each request that is turned away."""
+    """The outer listener's rules; `on_refusal` hears of each request that is turned away, `on_news` of each reply."""
 
     def __init__(
         self,
@@ -91,9 +111,10 @@ class SiteGate:
         *,
         allow_stock: bool,
         on_refusal: Callable[[Refusal], None],
+        on_news: Callable[[], None] = lambda: None,
         control_certificate: str = "",
     ) -> None:
-        self._app = app
+        self._app, self._on_news = app, on_news
         self._control_certificate = control_certificate
         self._by_certificate = {entry.certificate_sha256: entry for entry in roster.entries}
         self._by_node_key = {_pem(entry.node_key): entry for entry in roster.entries}
@@ -105,19 +126,24 @@ class SiteGate:
         """Pass the request on to Flower, or answer it with the reason why not."""
         if scope["type"] != "http":
             return
+        path, headers = scope["path"], dict(scope["headers"])
         if self._control_certificate and _certificate(scope) == self._control_certificate:
             await _whole_body(receive)
             await _answer(send, 403, "a control of the audit")
             return
-        refusal = self._judge(scope)
+        refusal, whole = self._judge(scope), None
+        if refusal is None and path != "/health":
+            whole = await _whole_body(receive)
+            refusal = self._judge_allowance(path, headers, whole.get("body", b""))
         if refusal is not None:
             self._on_refusal(refusal)
             await _answer(send, refusal.status, refusal.reason)
-            return
-        if scope["path"] == "/health":
+        elif whole is None:
             await self._app(scope, receive, send)
         else:
-            await self._app(scope, await _whole_body(receive), self._watched(scope, send))
+            await _pass_on(self._app, scope, whole, receive, self._watched(scope, send))
+            if path in (_ANSWER, _SEND):
+                self._on_news()
 
     def _judge(self, scope: Scope) -> Refusal | None:
         path, headers = scope["path"], dict(scope["headers"])
@@ -128,11 +154,7 @@ class SiteGate:
             return Refusal(peer, f"route {path} is closed to remote peers", 403)
         if path in _SELF_SERVICE:
             return Refusal(peer, "sites are registered by the coordinator only", 403)
-        return (
-            _judge_length(headers, peer)
-            or self._judge_identity(scope, headers, peer)
-            or self._judge_allowance(path, headers)
-        )
+        return _judge_length(headers, peer) or self._judge_identity(scope, headers, peer)
 
     def _judge_identity(self, scope: Scope, headers: dict[bytes, bytes], peer: str) -> Refusal | None:
         certificate = _certificate(scope)
@@ -150,20 +172,29 @@ class SiteGate:
             return Refusal(certified.name, f"uses the node key of {keyed.name}", 403)
         return None
 
-    def _judge_allowance(self, path: str, headers: dict[bytes, bytes]) -> Refusal | None:
+    def _judge_allowance(self, path: str, headers: dict[bytes, bytes], body: bytes) -> Refusal | None:
         """A message that a site has taken lets it answer once, with so many bytes."""
         key = _node_key(headers)
-        said = self._allowances.setdefault(key, _Allowance()).use(path, int(headers[b"content-length"]))
-        return Refusal(self._by_node_key[key].name, *said) if said else None
+        name, allowance = self._by_node_key[key].name, self._allowances.setdefault(key, _Allowance())
+        calls = [(path, int(headers[b"content-length"]))]
+        if path == FLEET_ROUTE:
+            try:
+                calls = [(_FLEET + call.name, len(call.message)) for call in unpack(body)]
+            except ValueError as error:
+                return Refusal(name, f"a parcel that cannot be read: {error}", 400)
+        said = next(filter(None, (allowance.use(*call) for call in calls)), None)
+        return Refusal(name, *said) if said else None
 
     def _watched(self, scope: Scope, send: Send) -> Send:
         """`send` that also reports when Flower itself refuses the node."""
 
         async def watching(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start" and message["status"] in _FLOWER_SAYS:
-                entry = self._by_node_key.get(_node_key(dict(scope["headers"])))
+                headers, status = dict(scope["headers"]), message["status"]
+                entry = self._by_node_key.get(_node_key(headers))
                 who = entry.name if entry else _peer(scope)
-                self._on_refusal(Refusal(who, _FLOWER_SAYS[message["status"]], message["status"]))
+                reason = (status == _NOT_AUTHENTIC and _clock_reason(headers)) or _FLOWER_SAYS[status]
+                self._on_refusal(Refusal(who, reason, status))
             await send(message)
 
         return watching
@@ -172,8 +203,8 @@ class SiteGate:
 class InnerGate:
     """The inner listener's rules: Runtime routes, and Control routes with the launcher's secret."""
 
-    def __init__(self, app: App, *, control_secret: str) -> None:
-        self._app = app
+    def __init__(self, app: App, *, control_secret: str, on_news: Callable[[], None] = lambda: None) -> None:
+        self._app, self._on_news = app, on_news
         self._secret = control_secret.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -191,7 +222,9 @@ class InnerGate:
         elif refusal := _judge_length(dict(scope["headers"]), "loopback"):
             await _answer(send, refusal.status, refusal.reason)
         else:
-            await self._app(scope, await _whole_body(receive), send)
+            await _pass_on(self._app, scope, await _whole_body(receive), receive, send)
+            if path in ("/v1/runtime/push-messages", "/v1/runtime/push-object"):
+                self._on_news()
 
 
 def node_key_pem(entry: RosterEntry) -> bytes:
@@ -222,6 +255,18 @@ def _certificate(scope: Scope) -> str | None:
     return digest
 
 
+def _clock_reason(headers: dict[bytes, bytes]) -> str:
+    """What the moment of signing says, if that is why Flower refused the signature."""
+    try:
+        signed_at = datetime.datetime.fromisoformat(headers[_SIGNED_AT_HEADER].decode("ascii"))
+        age_s = (datetime.datetime.now(datetime.UTC) - signed_at).total_seconds()
+    except (KeyError, ValueError, TypeError):
+        return ""
+    if _NEWEST_S < age_s < _OLDEST_S:
+        return ""
+    return f"signed {abs(age_s):.0f} s {'ago' if age_s > 0 else 'ahead'}: its clock and ours differ, or one was set"
+
+
 def _judge_length(headers: dict[bytes, bytes], peer: str) -> Refusal | None:
     """Only requests of a known and honest length get any further; what comes after is held in memory."""
     length = headers.get(b"content-length", b"")
@@ -232,25 +277,40 @@ def _judge_length(headers: dict[bytes, bytes], peer: str) -> Refusal | None:
     return None
 
 
-async def _whole_body(receive: Receive) -> Receive:
-    """`receive` that hands the request's body over in one piece.
+async def _whole_body(receive: Receive) -> MutableMapping[str, Any]:
+    """The request's body as one message, or the news that the peer has gone.
 
-    Flower's application has ten layers of middleware, and each of them passes on every piece: a chunk of
+    Flower's application has layers of middleware, and each of them passes on every piece: a chunk of
     5 MiB comes in eighty pieces. `_judge_length` comes first; uvicorn reads no more than the declared length.
     """
     pieces, message = [], await receive()
     while message["type"] == "http.request":
         pieces.append(message.get("body", b""))
         if not message.get("more_body", False):
-            message = {"type": "http.request", "body": b"".join(pieces), "more_body": False}
-            break
+            return {"type": "http.request", "body": b"".join(pieces), "more_body": False}
         message = await receive()
-    ready = [message]
+    return message
+
+
+async def _pass_on(app: App, scope: Scope, whole: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """Let `app` answer a request that has been read; whoever waits there can see whether the peer still does."""
+    gone = scope[GONE] = asyncio.ensure_future(_end_of(receive))
+    ready = [whole]
 
     async def replaying() -> MutableMapping[str, Any]:
-        return ready.pop() if ready else await receive()
+        return ready.pop() if ready else await asyncio.shield(gone)
 
-    return replaying
+    try:
+        await app(scope, replaying, send)
+    finally:
+        gone.cancel()
+
+
+async def _end_of(receive: Receive) -> MutableMapping[str, Any]:
+    """The news that the peer has gone; uvicorn may say more than once that the body is complete."""
+    while (message := await receive())["type"] != "http.disconnect":
+        pass
+    return message
 
 
 async def _answer(send: Send, status: int, reason: str) -> None:

@@ -31,9 +31,8 @@ MessageApp = Callable[[Message, Context], Message]
 # How a reply goes out: connection, reply, context, seconds that it took to compute.
 Deliver = Callable[[FleetConnection, Message, Context, float], None]
 
-# A poll costs some milliseconds of CPU at both ends, which other sites on this machine could use to train:
-# the longer nothing has come, the rarer we ask.
-_POLL_S, _POLL_MAX_S, _POLL_SHARE = 0.1, 0.5, 0.04
+# The coordinator holds a question back until there is something to say; when it cannot, we do not ask all the time.
+_ASK_EVERY_S = 0.25
 # Twice the heartbeat interval after which Flower gives a dead predecessor up, and a little more.
 _JOIN_PATIENCE_S = 30.0
 
@@ -71,8 +70,9 @@ def run_site(
     with FleetConnection(settings.address, Path(settings.kit), patience_s=_JOIN_PATIENCE_S) as connection:
         _warn_of_end(settings)
         logger.info("%s joined the coordinator at %s over TLS 1.3", settings.name, settings.address)
-        last_contact = idle_since = time.monotonic()
+        last_contact = time.monotonic()
         while not stop():
+            asked = time.monotonic()
             try:
                 busy = _serve_one(connection, app, contexts, settings, deliver)
                 last_contact = time.monotonic()
@@ -84,10 +84,8 @@ def run_site(
                 if time.monotonic() - last_contact > settings.give_up_after_s:
                     raise FederationError("lost the coordinator", why=str(error)) from None
                 busy = False
-            if busy:
-                idle_since = time.monotonic()
-            else:
-                sleep(min(_POLL_MAX_S, max(_POLL_S, _POLL_SHARE * (time.monotonic() - idle_since))))
+            if not busy:
+                sleep(max(0.0, asked + _ASK_EVERY_S - time.monotonic()))
 
 
 def _warn_of_end(settings: SiteSettings) -> None:

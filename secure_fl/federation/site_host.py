@@ -13,6 +13,7 @@ When standard input closes, all forks are killed.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import logging
 import os
@@ -119,29 +120,17 @@ def _run_server(order: dict[str, Any]) -> int:
     """Take the run's task from the SuperLink and execute it with Flower's own ServerApp runner.
 
     This is what `flower-superexec` does, without a second import of everything. Flower's runner
-    loads our ServerApp from the installed package, keeps the task alive and reports its outcome.
+    loads our ServerApp from the installed package, keeps the task alive and reports its outcome. Its grid is ours.
     """
-    from flwr.supercore.inflatable.inflatable_utils import pull_objects
-    from flwr.superlink.grid import http_grid
-    from flwr.superlink.runtime.run_serverapp import run_serverapp
-
-    from secure_fl.federation.inflation import checked
+    from secure_fl.federation.grid import ParcelGrid
 
     os.environ.update(order["environ"])
-    # A reply is announced before its objects have arrived. Flower waits a second before it looks again, and
-    # for minutes if they never come: a site that dies (or stops) in its upload would hold up all others.
-    patient = functools.partial(
-        pull_objects,
-        initial_backoff=0.05,
-        backoff_cap=0.25,
-        max_tries_per_object=None,
-        max_time=order["upload_timeout_s"],
-    )
-    setattr(http_grid, "pull_objects", checked(patient))  # noqa: B010
+    runner = importlib.import_module("flwr.superlink.runtime.run_serverapp")  # the package shows its function only
+    setattr(runner, "HttpGrid", functools.partial(ParcelGrid, upload_timeout_s=order["upload_timeout_s"]))  # noqa: B010
     certificates = Path(order["ca"]).read_bytes()
     token = _acquire(order["address"], certificates, order["superexec_secret"].encode())
     try:
-        run_serverapp(
+        runner.run_serverapp(
             runtime_api_address=order["address"],
             log_queue=Queue(),
             token=token,

@@ -27,6 +27,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from secure_fl.app.identity import Roster
+from secure_fl.federation.desk import Bell, open_desk
 from secure_fl.federation.gate import InnerGate, Refusal, SiteGate
 from secure_fl.federation.layers import directly
 from secure_fl.federation.processes import claim_stdout
@@ -212,14 +213,17 @@ async def _serve(settings: SuperLinkSettings, refusals: _RefusalLog, report: Cal
     inner_socket = _listen("127.0.0.1", 0)
     outer_socket = _listen(settings.host, settings.port)
     inner_port = inner_socket.getsockname()[1]
-    app = _flower_app(settings, inner_port)
-    roster = Roster.read(Path(settings.roster))
-    inner = _server(InnerGate(app, control_secret=settings.control_secret), settings, outer=False)
+    app, to_sites, to_coordinator = _flower_app(settings, inner_port), Bell(), Bell()
+    open_desk(app, to_sites=to_sites, to_coordinator=to_coordinator)
+    roster, loop = Roster.read(Path(settings.roster)), asyncio.get_running_loop()
+    inside = InnerGate(app, control_secret=settings.control_secret, on_news=to_sites.ring)
+    inner = _server(inside, settings, outer=False)
     gate = SiteGate(
         app,
         roster,
         allow_stock=settings.allow_stock,
         on_refusal=refusals.refusal,
+        on_news=to_coordinator.ring,
         control_certificate=settings.control_certificate,
     )
     outer = _server(gate, settings, outer=True)
@@ -227,6 +231,8 @@ async def _serve(settings: SuperLinkSettings, refusals: _RefusalLog, report: Cal
     def stop_with_the_launcher() -> None:
         sys.stdin.read()
         inner.should_exit = outer.should_exit = True
+        for bell in (to_sites, to_coordinator):  # nobody waits for a server that ends
+            loop.call_soon_threadsafe(bell.close)
 
     threading.Thread(target=stop_with_the_launcher, daemon=True).start()
 
@@ -252,6 +258,7 @@ def main() -> int:
     """Entry point of the process; see the module's docstring."""
     report = claim_stdout()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("flwr").setLevel(logging.INFO)  # below it, Flower writes a line or two for each call
     settings = SuperLinkSettings(**json.loads(sys.stdin.readline()))
     refusals = _RefusalLog(RunRecord.open(Path(settings.run_dir)))
     _ReportingLoop.on_failed_handshake = staticmethod(refusals.handshake)

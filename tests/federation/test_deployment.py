@@ -12,17 +12,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from flwr.app import Array
-from flwr.supercore.inflatable.inflatable_utils import push_objects
 
 from secure_fl.app.coordinator import coordinate
 from secure_fl.app.identity import Roster, open_roster
 from secure_fl.app.strategy import FedAvg
 from secure_fl.errors import FederationError, QuorumError
-from secure_fl.federation import fleet
 from secure_fl.federation.certificates import RENEW_DAYS
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
+from secure_fl.federation.parcels import Sender
 from secure_fl.federation.pki import LEAF_DAYS, provision
 from secure_fl.runs import RunRecord
 from tests.federation.adversaries import TAMPERS, Gated, OnlyThese, Tampering, honest, raising
@@ -151,11 +149,15 @@ def test_a_killed_and_a_hanging_site_cost_one_time_limit_and_both_come_back(fede
 def test_a_site_that_announces_an_update_and_never_sends_it_cannot_hold_up_the_round(
     federate: Federate, monkeypatch: pytest.MonkeyPatch
 ):
-    def all_but_updates(objects, **rest):
-        if not any(isinstance(each, Array) for each in objects.values()):
-            push_objects(objects, **rest)
+    push = Sender.push
 
-    monkeypatch.setattr(fleet, "push_objects", all_but_updates)  # of the sites in this process only
+    def all_but_updates(sender, announcement, answer, contents, *, before, **whose):
+        if any(content.startswith(b"Array ") for content in contents.values()):
+            sender.send([*before, ("push-messages", announcement)])
+        else:
+            push(sender, announcement, answer, contents, before=before, **whose)
+
+    monkeypatch.setattr(Sender, "push", all_but_updates)  # of the sites in this process only
     running = federate("sites=3", "remote-sites=1", "rounds=1", "round-timeout-s=20", "quorum=0.6")
     running.join(2, honest)
     running.result(120)

@@ -61,10 +61,12 @@ def plain_updates(record: RunRecord) -> list[np.ndarray]:
     return [seen[index] for index in sorted(seen)]
 
 
+@pytest.mark.parametrize("sites", [5, 10])
 def test_the_opened_sum_is_the_clear_ring_sum_to_the_bit_and_the_model_is_the_unprotected_one_within_rounding(
-    make_record: MakeRecord, home: Path
+    make_record: MakeRecord, home: Path, sites: int
 ):
-    settings = ("model=mobilenet_v2", "sites=5", "samples=60", "rounds=1", "partition=iid", "test-samples=20")
+    smallest = (f"sites={sites}", f"samples={12 * sites}", "rounds=1", "partition=iid", "test-samples=20")
+    settings = ("model=mobilenet_v2", *smallest)
     protected = make_record("grid=deployment", "secagg=full", *settings)
     execute(protected, home)
     plain = make_record("grid=local", *settings)
@@ -72,7 +74,7 @@ def test_the_opened_sum_is_the_clear_ring_sum_to_the_bit_and_the_model_is_the_un
 
     config = protected.config
     digest = of_kind(protected, "secagg-slot")[0]["terms"]
-    layout = Layout.of(config, size=updates[0].size, members=5, max_weight=max(weights), model_sha256="0" * 64)
+    layout = Layout.of(config, size=updates[0].size, members=sites, max_weight=max(weights), model_sha256="0" * 64)
     total = np.zeros(layout.words, np.uint32)
     for index, (update, weight) in enumerate(zip(updates, weights, strict=True)):
         rounding = rounding_seed(config, round=1, site=index)
@@ -86,7 +88,7 @@ def test_the_opened_sum_is_the_clear_ring_sum_to_the_bit_and_the_model_is_the_un
     assert protected.rounds()[1].accuracy == plain.rounds()[1].accuracy
 
     told = of_kind(protected, "reply-accepted")
-    assert len(told) == 5 and not any("train_loss" in each.fields or "samples" in each.fields for each in told)
+    assert len(told) == sites and not any("train_loss" in each.fields or "samples" in each.fields for each in told)
     # A masked vector is as long as the update in float32, and 72 counter words and the headers of Flower's records.
     assert max(each["bytes_up"] for each in told) <= 1.001 * 4 * updates[0].size
     assert protected.rounds()[1].train_loss == pytest.approx(plain.rounds()[1].train_loss, abs=1e-5)

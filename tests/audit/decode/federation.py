@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -17,12 +19,15 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesResponse,
 )
 from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ConfirmMessageReceivedResponse,
     PullObjectRequest,
     PullObjectResponse,
     PushObjectRequest,
     PushObjectResponse,
 )
 from flwr.proto.node_pb2 import Node
+from flwr.proto.recorddict_pb2 import ConfigRecord as Record
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -30,6 +35,15 @@ from tests.audit.decode.flights import CLIENT, SERVER, Pipe
 from tests.audit.decode.wire import Frame, frames_of, sizes
 
 NODE = 77
+PARCEL = "/v1/fleet/parcel"
+
+
+class Call(NamedTuple):
+    """One call of the fleet's protocol, as it is sent and as it is answered."""
+
+    name: str
+    request: bytes
+    response: bytes
 
 
 def message(*, group: str = "3", values: int = 3000, note: float = 0.5) -> Message:
@@ -49,6 +63,76 @@ def message(*, group: str = "3", values: int = 3000, note: float = 0.5) -> Messa
         }
     )
     return Message(content, reply_to=order)
+
+
+def confirming(message_id: str) -> Call:
+    """A site says that it has a message."""
+    request = ConfirmMessageReceivedRequest(node=Node(node_id=NODE), run_id=5, message_object_id=message_id)
+    answer = ConfirmMessageReceivedResponse()
+    return Call("confirm-message-received", request.SerializeToString(), answer.SerializeToString())
+
+
+def announcing(reply: Message, spoil: str = "") -> Call:
+    """A site says that a reply is coming. `spoil`: what of it is not so: "tree", "id" or "metadata"."""
+    objects = objects_of(reply)
+    proto, tree = message_to_proto(remove_content_from_message(reply)), get_object_tree(reply)
+    if spoil == "tree":
+        del tree.children[0].children[0].children[:]
+    elif spoil == "id":
+        tree.children[0].object_id = "hidden"
+    elif spoil == "metadata":
+        proto.metadata.group_id = "hidden"
+    request = PushMessagesRequest(
+        node=Node(node_id=NODE),
+        messages_list=[proto],
+        message_object_trees=[tree],
+        clientapp_runtime_list=[1.5],
+    )
+    response = PushMessagesResponse(results={"a": 0, "b": 1}, objects_to_push=list(objects), session_id="abc")
+    return Call("push-messages", request.SerializeToString(), response.SerializeToString())
+
+
+def sending(object_id: str, content: bytes, *, session: str = "abc", behind: bytes = b"") -> Call:
+    """A site sends an object; `behind`: bytes that are appended to the request's message."""
+    request = PushObjectRequest(
+        node=Node(node_id=NODE), run_id=5, object_id=object_id, object_content=content, session_id=session
+    )
+    answer = PushObjectResponse(stored=True)
+    return Call("push-object", request.SerializeToString() + behind, answer.SerializeToString())
+
+
+def asking(*orders: Message, patiently: bool = False) -> Call:
+    """A site asks for messages, and these are there."""
+    response = PullMessagesResponse(
+        messages_list=[message_to_proto(remove_content_from_message(each)) for each in map(named, orders)],
+        message_object_trees=[get_object_tree(each) for each in orders],
+    )
+    request = PullMessagesRequest(node=Node(node_id=NODE))
+    name = "await-messages" if patiently else "pull-messages"
+    return Call(name, request.SerializeToString(), response.SerializeToString())
+
+
+def fetching(object_id: str, content: bytes) -> Call:
+    """A site asks for an object. Empty: it is not to be had."""
+    asked = PullObjectRequest(node=Node(node_id=NODE), run_id=5, object_id=object_id)
+    found = PullObjectResponse(object_found=True, object_available=bool(content), object_content=content)
+    return Call("pull-object", asked.SerializeToString(), found.SerializeToString())
+
+
+def named(each: Message) -> Message:
+    """The message, which knows its id now."""
+    each.metadata.__dict__["_message_id"] = each.object_id
+    return each
+
+
+def objects_of(each: Message) -> dict[str, bytes]:
+    """A message's objects by id, children first."""
+    return {key: found.deflate() for key, found in get_all_nested_objects(named(each)).items()}
+
+
+def packed(parts: Iterable[tuple[str, bytes]]) -> bytes:
+    """One body of a parcel."""
+    return Record(items=[{"key": name, "value": {"bytes": data}} for name, data in parts]).SerializeToString()
 
 
 class Site:
@@ -76,64 +160,43 @@ class Site:
             ActivateNodeResponse(node_id=NODE).SerializeToString(),
         )
 
+    def call(self, each: Call) -> None:
+        """One call by itself."""
+        self.exchange(f"/v1/fleet/{each.name}", each.request, each.response)
+
+    def parcel(self, calls: Iterable[Call]) -> None:
+        """Several calls in one request."""
+        sent = list(calls)
+        answers = [(each.name.replace("await", "pull"), each.response) for each in sent]
+        self.exchange(PARCEL, packed((each.name, each.request) for each in sent), packed(answers))
+
     def push(self, reply: Message, *, without: int = 0, spoil: str = "") -> dict[str, bytes]:
         """Send a reply and its objects but for the last `without`; the objects by id.
 
-        `spoil`: what of the announcement is not so: "tree", "id" or "metadata".
+        `spoil`: as for `announcing`.
         """
-        objects = self.announce(reply, spoil)
+        self.call(announcing(reply, spoil))
+        objects = objects_of(reply)
         for key in list(objects)[: max(0, len(objects) - without)]:
             self.push_object(key, objects[key])
         return objects
 
     def push_only(self, reply: Message, *, known: set[str]) -> None:
         """Send a reply, and of its objects those that the coordinator does not know."""
-        for key, content in self.announce(reply).items():
+        self.call(announcing(reply))
+        for key, content in objects_of(reply).items():
             if key not in known:
                 self.push_object(key, content)
 
-    def announce(self, reply: Message, spoil: str = "") -> dict[str, bytes]:
-        """Say that a reply is coming; its objects by id, children first."""
-        reply.metadata.__dict__["_message_id"] = reply.object_id
-        objects = {key: each.deflate() for key, each in get_all_nested_objects(reply).items()}
-        proto, tree = message_to_proto(remove_content_from_message(reply)), get_object_tree(reply)
-        if spoil == "tree":
-            del tree.children[0].children[0].children[:]
-        elif spoil == "id":
-            tree.children[0].object_id = "hidden"
-        elif spoil == "metadata":
-            proto.metadata.group_id = "hidden"
-        request = PushMessagesRequest(
-            node=Node(node_id=NODE),
-            messages_list=[proto],
-            message_object_trees=[tree],
-            clientapp_runtime_list=[1.5],
-        )
-        response = PushMessagesResponse(results={"a": 0, "b": 1}, objects_to_push=list(objects), session_id="abc")
-        self.exchange("/v1/fleet/push-messages", request.SerializeToString(), response.SerializeToString())
-        return objects
-
     def push_object(self, object_id: str, content: bytes, *, behind: bytes = b"") -> None:
-        """Send one object; `behind`: bytes that are appended to the request's message."""
-        request = PushObjectRequest(
-            node=Node(node_id=NODE), run_id=5, object_id=object_id, object_content=content, session_id="abc"
-        )
-        answer = PushObjectResponse(stored=True).SerializeToString()
-        self.exchange("/v1/fleet/push-object", request.SerializeToString() + behind, answer)
+        """Send one object."""
+        self.call(sending(object_id, content, behind=behind))
 
     def pull(self, order: Message) -> None:
         """Fetch a message and its objects."""
-        order.metadata.__dict__["_message_id"] = order.object_id
-        response = PullMessagesResponse(
-            messages_list=[message_to_proto(remove_content_from_message(order))],
-            message_object_trees=[get_object_tree(order)],
-        )
-        request = PullMessagesRequest(node=Node(node_id=NODE))
-        self.exchange("/v1/fleet/pull-messages", request.SerializeToString(), response.SerializeToString())
-        for key, each in get_all_nested_objects(order).items():
-            asked = PullObjectRequest(node=Node(node_id=NODE), run_id=5, object_id=key)
-            found = PullObjectResponse(object_found=True, object_available=True, object_content=each.deflate())
-            self.exchange("/v1/fleet/pull-object", asked.SerializeToString(), found.SerializeToString())
+        self.call(asking(order))
+        for key, content in objects_of(order).items():
+            self.call(fetching(key, content))
 
     def frames(self, low: int = 200, high: int = 1460) -> list[Frame]:
         return frames_of(self.pipe.flights, sizes(low, high))
