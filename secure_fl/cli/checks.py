@@ -121,21 +121,42 @@ def disk(home: Path) -> Check:
 
 
 def certificates(folder: Path, *, now: datetime.datetime | None = None) -> list[Check]:
-    """No certificate of the federation in `folder` has expired or soon will."""
-    files = [folder / "ca.crt", folder / "server.crt", *sorted(folder.glob("sites/*/tls.crt"))]
-    files = [file for file in files if file.exists()]
+    """No certificate of the federation in `folder` has expired or soon will; and whose are not here to be looked at."""
+    from secure_fl.federation.kits import kit_is_here
+
+    kits = [file for file in sorted(folder.glob("sites/*/tls.crt")) if kit_is_here(file.parent)]
+    files = [file for file in (folder / "ca.crt", folder / "server.crt", *kits) if file.exists()]
     if not files:
         return [Check("certificates", "ok", "none yet; the first run on the deployment grid makes them")]
     moment = now or datetime.datetime.now(datetime.UTC)
-    checks = [each for file in files if (each := _certificate(file, moment))]
-    return checks or [Check("certificates", "ok", f"{len(files)} valid for more than {EXPIRY_DAYS} days")]
+    checks = [each for file in files if (each := _certificate(file, moment, signer=folder / "ca.key"))]
+    good = [Check("certificates", "ok", f"{len(files)} valid for more than {EXPIRY_DAYS} days")]
+    return [*(checks or good), *_kits_elsewhere(folder)]
 
 
-def _certificate(file: Path, now: datetime.datetime) -> Check | None:
-    """A check for a certificate that needs attention; None for a good one."""
+def _kits_elsewhere(folder: Path) -> list[Check]:
+    """The sites whose certificates cannot be judged here: the roster holds their fingerprints only."""
+    from secure_fl.errors import SecureFLError
+    from secure_fl.federation.pki import absent_kits
+
+    try:
+        absent = [entry.name for entry in absent_kits(folder)]
+    except SecureFLError as error:
+        return [Check("roster", "fail", str(error), "restore it from a backup")]
+    if not absent:
+        return []
+    names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+    found = f"not known for kits that are elsewhere ({names}): `federation site` warns of the end in its own log"
+    return [Check("certificates", "ok", found)]
+
+
+def _certificate(file: Path, now: datetime.datetime, *, signer: Path) -> Check | None:
+    """A check for a certificate that needs attention; None for a good one. `signer`: where ca.key should be."""
     from cryptography import x509
 
-    anew = "the next run renews it; sites on other machines need their new kit"
+    anew = "the next run renews it; a site elsewhere needs the new tls.crt"
+    if not signer.exists():
+        anew = f"bring ca.key to {shown_path(signer.parent)}, and: secure-fl federation provision"
     if file.name == "ca.crt":
         anew = f"move {shown_path(file.parent)} away; the next run makes a new authority, and sites need new kits"
     try:

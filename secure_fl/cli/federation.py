@@ -21,30 +21,49 @@ app = typer.Typer(
 )
 
 
-@app.command("provision", epilog=examples("secure-fl federation provision --sites 3 --host fl.example.org"))
+@app.command(
+    "provision",
+    epilog=examples(
+        "secure-fl federation provision --sites 3 --host fl.example.org",
+        "secure-fl federation provision --new-kit site-2",
+    ),
+)
 def provision_command(
-    sites: Annotated[int, typer.Option("--sites", min=1, max=1000, help="number of start-up kits")] = 5,
+    sites: Annotated[
+        int | None,
+        typer.Option("--sites", min=1, max=1000, help="number of sites; default: those of the roster, 5 at first"),
+    ] = None,
     host: Annotated[
         list[str] | None,
         typer.Option("--host", help="name or address by which sites reach the coordinator; repeatable"),
     ] = None,
+    new_kit: Annotated[
+        list[str] | None,
+        typer.Option("--new-kit", metavar="SITE", help="another kit for a site that lost its own; repeatable"),
+    ] = None,
 ) -> None:
-    """Make the authority, the coordinator's certificate and one start-up kit a site; keep what exists."""
+    """Make the authority, the coordinator's certificate and one start-up kit a site; keep what exists.
+
+    A site of the roster whose kit is not here has it with it, and is left as it is. With --new-kit it gets another,
+    with new keys; those of the lost one are refused from the next run on.
+    """
+    from secure_fl.federation.kits import kit_is_here
     from secure_fl.federation.pki import provision
 
-    keys = provision(home() / "federation", sites=sites, hosts=host or [])
+    keys = provision(home() / "federation", sites=sites, hosts=host or [], new_kits=new_kit or [])
     names = [entry.name for entry in keys.roster.entries]
-    kits = [str(keys.kit(name)) for name in names]
+    here = [name for name in names if kit_is_here(keys.kit(name))]
+    kits = [str(keys.kit(name)) for name in here]
+    elsewhere = [name for name in names if name not in here]
+    lines = [f"{len(names)} sites are in the roster {keys.roster_file}", *(f"  {kit}" for kit in kits)]
+    if kits:
+        lines.append("Bring each kit to its site over a channel that you trust, and remove the copy here:")
+        lines.append("whoever has a kit can speak as that site.")
+    if elsewhere:
+        lines.append(f"Not here, and left as they are: {', '.join(elsewhere)}")
     current().result(
-        {"folder": str(keys.folder), "roster": str(keys.roster_file), "kits": kits},
-        "\n".join(
-            [
-                f"{len(names)} sites are in the roster {keys.roster_file}",
-                *(f"  {kit}" for kit in kits),
-                "Bring each kit to its site over a channel that you trust, and remove the copy here:",
-                "whoever has a kit can speak as that site.",
-            ]
-        ),
+        {"folder": str(keys.folder), "roster": str(keys.roster_file), "kits": kits, "elsewhere": elsewhere},
+        "\n".join(lines),
     )
 
 

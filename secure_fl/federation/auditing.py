@@ -69,7 +69,11 @@ class Wiretap:
         create_key_log(self.key_log)
         kit = self._private / "kit"
         kit.mkdir(mode=0o700)
-        self.control_certificate = control_kit(self.keys, kit, moment=datetime.datetime.now(datetime.UTC))
+        try:
+            self.control_certificate = control_kit(self.keys, kit, moment=datetime.datetime.now(datetime.UTC))
+        except FederationError:  # nobody enters, so nobody would leave
+            self.__exit__()
+            raise
 
     def __enter__(self) -> Wiretap:
         return self
@@ -134,7 +138,7 @@ class Wiretap:
         auditor = auditor_keys(self.keys.folder / "auditor")
         recipient = Path(record.config.auditor) if record.config.auditor else auditor.recipient
         here = record.config.sites - record.config.remote_sites
-        local = [entry.name for entry in self.keys.roster.entries if entry.index < here]
+        local = [entry.name for entry in self.keys.roster.first(here).entries]
         captured = Captured(
             facts=facts_of(
                 record,

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from secure_fl.errors import IntegrityError, NotFoundError
-from secure_fl.federation.pki import private_folder, write_private
+from secure_fl.federation.key_files import private_folder, write_private
 
 __all__ = ["AuditorKeys", "auditor_keys", "read_opening_key", "read_recipient", "read_verifying_key"]
 

@@ -26,7 +26,7 @@ from secure_fl.config import RunConfig
 from secure_fl.data import site_sizes
 from secure_fl.errors import FederationError, SecureFLError
 from secure_fl.federation.kits import kit_node_config, secagg_node_config
-from secure_fl.federation.pki import FederationKeys, provision
+from secure_fl.federation.pki import FederationKeys, absent_kits, provision
 from secure_fl.federation.processes import Child
 from secure_fl.federation.quiet import FLOWER_ENVIRONMENT
 from secure_fl.runs import RunRecord
@@ -43,9 +43,11 @@ def deploy(record: RunRecord, home: Path) -> None:
     """Run `record` on real processes; returns when the ServerApp has recorded the outcome and ended.
 
     Raises:
-        FederationError: a process of ours failed. A run that failed by itself is in the record.
+        FederationError: a site of this machine has its kit elsewhere, or ca.key is needed and not here (nothing has
+            been started), or a process of ours failed. A run that failed by itself is in the record.
     """
     config = record.config
+    _refuse_absent_kits(config, home / "federation")
     keys = provision(home / "federation", sites=config.sites, hosts=[config.host])
     here = config.sites - config.remote_sites
     roster = keys.roster.first(config.sites).declaring(dict(enumerate(site_sizes(config)[:here])))
@@ -63,6 +65,19 @@ def deploy(record: RunRecord, home: Path) -> None:
             raise
         if wiretap is not None:
             wiretap.conclude(record, home)
+
+
+def _refuse_absent_kits(config: RunConfig, folder: Path) -> None:
+    """A site that we are to start must have its kit here: another in its place would lock the real one out."""
+    here = config.sites - config.remote_sites
+    absent = [entry for entry in absent_kits(folder) if entry.index < here]
+    if absent:
+        raise FederationError(
+            f"{', '.join(entry.name for entry in absent)} cannot be started on this machine",
+            why=f"{'the kit does' if len(absent) == 1 else 'the kits do'} not lie in {folder / 'sites'}",
+            fix=f"-c remote-sites={config.sites - absent[0].index} if started elsewhere; if a kit is lost: "
+            f"secure-fl federation provision --new-kit {absent[0].name}",
+        )
 
 
 @contextmanager

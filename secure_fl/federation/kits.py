@@ -1,14 +1,29 @@
-"""What a site's node config takes from its start-up kit."""
+"""A site's start-up kit: whether it lies here, and what the site's node config takes from it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from secure_fl.app.casting import NodeConfig
 from secure_fl.config import RunConfig
 from secure_fl.protection import FEWEST_SITES
 
-__all__ = ["kit_node_config", "secagg_node_config"]
+if TYPE_CHECKING:
+    from secure_fl.app.casting import NodeConfig
+
+__all__ = ["kit_is_here", "kit_node_config", "missing_keys", "secagg_node_config"]
+
+_KEYS = ("tls.key", "node.key", "identity.key")
+
+
+def missing_keys(kit: Path) -> tuple[str, ...]:
+    """Names of the private keys that a kit should hold and does not."""
+    return tuple(name for name in _KEYS if not (kit / name).exists())
+
+
+def kit_is_here(kit: Path) -> bool:
+    """Whether any private key of the kit lies here: what else is left of one that went to its site does not count."""
+    return len(missing_keys(kit)) < len(_KEYS)
 
 
 def kit_node_config(kit: Path) -> NodeConfig:

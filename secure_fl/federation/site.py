@@ -6,6 +6,7 @@ sends, which a stock SuperNode does.
 
 from __future__ import annotations
 
+import datetime
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore.task_identity import TaskIdentity
 
 from secure_fl.errors import FederationError, SecureFLError
+from secure_fl.federation.certificates import ends_soon, read_certificate
 from secure_fl.federation.fleet import FleetConnection
 
 __all__ = ["Deliver", "MessageApp", "SiteSettings", "answer", "once", "run_site"]
@@ -66,6 +68,7 @@ def run_site(
     """
     contexts: dict[int, Context] = {}
     with FleetConnection(settings.address, Path(settings.kit), patience_s=_JOIN_PATIENCE_S) as connection:
+        _warn_of_end(settings)
         logger.info("%s joined the coordinator at %s over TLS 1.3", settings.name, settings.address)
         last_contact = time.monotonic()
         while not stop():
@@ -83,6 +86,14 @@ def run_site(
                 busy = False
             if not busy:
                 sleep(max(0.0, asked + _ASK_EVERY_S - time.monotonic()))
+
+
+def _warn_of_end(settings: SiteSettings) -> None:
+    """Only the site can see how long its certificate lasts: the coordinator's roster holds a fingerprint."""
+    certificate = read_certificate(Path(settings.kit) / "tls.crt")
+    if ends_soon(certificate, datetime.datetime.now(datetime.UTC)):
+        ends = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        logger.warning("the certificate of %s ends on %s: ask the coordinator for a new kit", settings.name, ends)
 
 
 def _serve_one(

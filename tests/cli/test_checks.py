@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,22 @@ def test_certificates_are_good_then_due_then_expired(federation: Path) -> None:
     assert "server.crt expired on 2027-06-01" in expired[0].found
     assert all(each.fix for each in (*due, *expired))
     assert len(found(5000)) == 4
+
+
+def test_of_kits_that_are_elsewhere_no_more_is_said_than_is_known(federation: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "federation"
+    shutil.copytree(federation, folder)
+    shutil.rmtree(folder / "sites" / "site-0")
+    for key in (folder / "sites" / "site-1").glob("*.key"):
+        key.unlink()  # its certificate is left, and may be an old one
+    (folder / "ca.key").unlink()
+    here, elsewhere = checks.certificates(folder, now=NOW + datetime.timedelta(days=1))
+    assert (here.level, here.found) == ("ok", "2 valid for more than 30 days")
+    assert (elsewhere.level, "elsewhere (site-0, site-1)" in elsewhere.found) == ("ok", True)
+    due, _ = checks.certificates(folder, now=NOW + datetime.timedelta(days=LEAF_DAYS - 10))
+    assert (due.level, "bring ca.key" in due.fix) == ("warn", True)
+    (folder / "roster.json").write_text("no roster")
+    assert [check.level for check in checks.certificates(folder, now=NOW)] == ["ok", "fail"]
 
 
 def test_a_certificate_that_cannot_be_read_fails(tmp_path: Path) -> None:

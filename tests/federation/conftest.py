@@ -124,12 +124,14 @@ class Federation:
         events = [event for event in self.record.events() if event.kind == kind and event.seq > after]
         return [event for event in events if all(event.get(name) == value for name, value in fields.items())]
 
-    def join(self, index: int, app: MessageApp, stop: threading.Event | None = None) -> Future[None]:
-        """Start a site of the test's own, with the kit of site `index`."""
+    def join(
+        self, index: int, app: MessageApp, stop: threading.Event | None = None, *, kits: Path | None = None
+    ) -> Future[None]:
+        """Start a site of the test's own, with the kit of site `index`: from `kits`, or where it was made."""
         if isinstance(app, Gated):
             self._gates.append(app)
         address = self.wait_for("federation-started")[0]["address"]
-        kit = self._home / "federation" / "sites" / f"site-{index}"
+        kit = (kits or self._home / "federation" / "sites") / f"site-{index}"
         own = (
             kit_node_config(kit) if self.record.config.secagg == "none" else secagg_node_config(kit, self.record.config)
         )

@@ -13,6 +13,7 @@ from secure_fl.audited.evidence import WireFacts
 from secure_fl.audited.recheck import examined
 from secure_fl.audited.schema import Extent, wire_schema
 from secure_fl.config import RunConfig
+from secure_fl.errors import FederationError
 from secure_fl.federation import auditing
 from secure_fl.federation.auditing import Wiretap
 from secure_fl.federation.pki import FederationKeys, provision
@@ -38,6 +39,16 @@ def test_without_the_right_to_capture_the_run_goes_on_and_its_audit_cannot_pass(
     facts = WireFacts(9, {}, wire_schema(RunConfig(), Extent("run", 1, 1)), (), (spot,))
     assert WireFacts.from_bytes(facts.to_bytes()) == facts
     assert examined(facts, tmp_path / "none.pcap", {}).verdict is Verdict.INCOMPLETE
+
+
+def test_an_audit_that_ca_key_is_missing_for_is_refused_and_leaves_no_folder_behind(
+    keys: FederationKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditing, "_MEMORY", tmp_path)
+    (keys.folder / "ca.key").unlink()
+    with pytest.raises(FederationError, match=r"ca\.key is needed to audit a run"):
+        Wiretap(tmp_path / "capture", keys)
+    assert [each.name for each in tmp_path.iterdir()] == ["federation"]
 
 
 def test_controls_that_cannot_be_sent_are_a_blind_spot(keys: FederationKeys, tmp_path: Path) -> None:

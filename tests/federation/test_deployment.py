@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ import psutil
 import pytest
 
 from secure_fl.app.coordinator import coordinate
-from secure_fl.app.identity import open_roster
+from secure_fl.app.identity import Roster, open_roster
 from secure_fl.app.strategy import FedAvg
-from secure_fl.errors import QuorumError
+from secure_fl.errors import FederationError, QuorumError
+from secure_fl.federation.certificates import RENEW_DAYS
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.federation.parcels import Sender
+from secure_fl.federation.pki import LEAF_DAYS, provision
 from secure_fl.runs import RunRecord
 from tests.federation.adversaries import TAMPERS, Gated, OnlyThese, Tampering, honest, raising
 from tests.federation.conftest import Federation, MakeRecord
@@ -184,16 +187,36 @@ def test_a_launcher_that_is_killed_leaves_no_process_and_its_run_resumes_to_the_
     record.verify()
 
 
-def test_too_few_usable_replies_end_the_run_with_the_reason_and_keep_what_is_saved(federate: Federate):
-    running = federate("sites=3", "remote-sites=2", "quorum=0.9", "rounds=3")
+def test_too_few_usable_replies_end_the_run_with_the_reason_and_keep_what_is_saved(
+    federate: Federate, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    # As the how-to says: every kit is at its site, one was lost and replaced, and ca.key is off-line.
+    folder, kits, lost = home / "federation", tmp_path / "kits", tmp_path / "lost"
+    soon = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=LEAF_DAYS - RENEW_DAYS + 1)
+    provision(folder, sites=3, hosts=[], now=soon)
+    lost.mkdir()
+    (folder / "sites" / "site-2").rename(lost / "site-2")
+    roster = provision(folder, sites=3, hosts=[], new_kits=["site-2"], now=soon).roster
+    (folder / "sites").rename(kits)
+    (folder / "ca.key").rename(tmp_path / "ca.key")
+    running = federate("sites=3", "remote-sites=3", "quorum=0.9", "rounds=3")
+    with pytest.raises(FederationError, match="certificate is not in the roster"):
+        running.join(2, honest, kits=lost).result(60)
+    running.join(0, honest, kits=kits)
     for index in (1, 2):
-        running.join(index, Tampering(raising))
+        running.join(index, Tampering(raising), kits=kits)
     with pytest.raises(QuorumError, match="1 usable replies, 3 are needed"):
         running.result()
     outcome = final(running.record)
     assert (outcome["status"], outcome["error"]["code"]) == ("failed", "QUORUM_LOST")
     assert running.record.last_checkpoint() is not None
     assert "the disk is on fire" in running.find("reply-rejected")[0]["detail"]
+    assert Roster.read(folder / "roster.json") == roster and not (folder / "sites").exists()
+    assert not (folder / "ca.key").exists()
+    warned = [record.getMessage() for record in caplog.records if "ends on" in record.getMessage()]
+    assert sorted(text.split(" ends on ")[0] for text in warned) == [
+        f"the certificate of {who}" for who in ("coordinator", "site-0", "site-1", "site-2")
+    ]
 
 
 def test_sites_that_never_come_end_the_run_by_name(federate: Federate):

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from secure_fl.errors import FederationError
+from secure_fl.federation.certificates import issue_certificate
 from secure_fl.federation.control import control_connection, register
 from secure_fl.federation.fleet import FleetConnection
-from secure_fl.federation.pki import issue_certificate, provision
+from secure_fl.federation.pki import provision
 from tests.federation.conftest import RunningSuperLink
 
 PROTOBUF = {"content-type": "application/protobuf", "accept": "application/protobuf"}
