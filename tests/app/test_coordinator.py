@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,29 +39,43 @@ def run_on(grid: LocalGrid, record: RunRecord) -> None:
     coordinate(grid, record, open_roster(site_sizes(record.config)), FedAvg(), facts={"pid": os.getpid()})
 
 
-def test_the_same_seed_gives_the_same_model_and_another_seed_another(home):
-    records = [make(home, f"seed={seed}") for seed in (1, 1, 2)]
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> RunRecord:
+    """A run as it should be; nobody writes into it."""
+    home = tmp_path_factory.mktemp("finished")
+    record = make(home)
+    execute(record, home)
+    return record
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> RunRecord:
+    """The uninterrupted run with which resumed ones are compared."""
+    home = tmp_path_factory.mktemp("whole")
+    record = make(home, "rounds=4")
+    execute(record, home)
+    return record
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(home, finished):
+    records = [make(home, "seed=1") for _ in range(2)]
     for record in records:
         execute(record, home)
-    first, again, other = (outcome(record)["model_sha256"] for record in records)
-    assert first == again != other
+    first, again, other = (outcome(record)["model_sha256"] for record in (*records, finished))
+    assert first == again != other and finished.config.seed != 1
     assert [r.loss for r in records[0].rounds()] == [r.loss for r in records[1].rounds()]
 
 
-def test_the_model_file_is_the_last_checkpoint_and_names_its_run(home):
-    record = make(home)
-    execute(record, home)
-    model, card = load_model(record.folder / "model.safetensors")
-    checkpoint = record.last_checkpoint()
-    np.testing.assert_array_equal(flatten(model), record.load_checkpoint(checkpoint))
-    assert (card.run_id, card.round, checkpoint.round) == (record.id, 2, 2)
-    record.verify()
+def test_the_model_file_is_the_last_checkpoint_and_names_its_run(finished):
+    model, card = load_model(finished.folder / "model.safetensors")
+    checkpoint = finished.last_checkpoint()
+    np.testing.assert_array_equal(flatten(model), finished.load_checkpoint(checkpoint))
+    assert (card.run_id, card.round, checkpoint.round) == (finished.id, 2, 2)
+    finished.verify()
 
 
-def test_every_round_is_evaluated_by_the_coordinator_and_by_each_site(home):
-    record = make(home)
-    execute(record, home)
-    events = record.events()
+def test_every_round_is_evaluated_by_the_coordinator_and_by_each_site(finished):
+    events = finished.events()
     rounds = [e for e in events if e.kind == "round-finished"]
     assert [e["round"] for e in rounds] == [0, 1, 2]
     assert all(len(e["per_class_accuracy"]) == 10 and e["samples"] == 60 for e in rounds)
@@ -170,9 +183,7 @@ def test_below_the_quorum_the_run_fails_and_the_record_says_why_and_how_to_go_on
     assert error["code"] == "QUORUM_LOST" and "runs resume" in error["fix"]
 
 
-def test_a_stop_request_ends_after_the_round_and_a_resumed_run_ends_in_the_same_model(home):
-    whole = make(home, "rounds=4")
-    execute(whole, home)
+def test_a_stop_request_ends_after_the_round_and_a_resumed_run_ends_in_the_same_model(home, whole):
     parts = make(home, "rounds=4")
 
     def stop_in_round_2(message: Message) -> Message:
@@ -190,6 +201,10 @@ def test_a_stop_request_ends_after_the_round_and_a_resumed_run_ends_in_the_same_
     assert [row.loss for row in parts.rounds()] == [row.loss for row in whole.rounds()]
 
 
+# While the orders of a round go out, the round before is not saved yet.
+DEATHS = {("training", "1"): 0, ("training", "3"): 2, ("sending", "3"): 1}
+
+# One process imports torch and Flower, and forks one for each death.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -197,37 +212,43 @@ from flwr.app import MessageType
 from secure_fl.runs import RunRecord
 from tests.app.test_coordinator import honest_call, run_on
 from secure_fl.federation.local_grid import LocalGrid
-record = RunRecord.open(Path(sys.argv[1]))
-def kill_in(moment, message):
-    if (moment, message.metadata.group_id) == (sys.argv[2], sys.argv[3]) and message.metadata.dst_node_id == 1001:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return message
-def train(message, context):
-    return honest_call(kill_in("training", message), context)
-run_on(LocalGrid(train, 3, fault=lambda message: kill_in("sending", message)), record)
+def drive(folder, moment, group):
+    def kill_in(now, message):
+        if (now, message.metadata.group_id) == (moment, group) and message.metadata.dst_node_id == 1001:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return message
+    def train(message, context):
+        return honest_call(kill_in("training", message), context)
+    run_on(LocalGrid(train, 3, fault=lambda message: kill_in("sending", message)), RunRecord.open(Path(folder)))
+for case in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        try:
+            drive(*case.split("|"))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, case
 """
 
 
-@pytest.mark.parametrize(
-    ("moment", "killed_in_round", "resumed_from"),
-    # While the orders of a round go out, the round before is not saved yet.
-    [("training", "1", 0), ("training", "3", 2), ("sending", "3", 1)],
-)
-def test_after_kill_9_a_resumed_run_ends_in_exactly_the_model_of_an_uninterrupted_one(
-    home, moment, killed_in_round, resumed_from
-):
-    whole, broken = make(home, "rounds=4"), make(home, "rounds=4")
-    execute(whole, home)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> dict[tuple[str, str], RunRecord]:
+    """A record for each of DEATHS, whose process was killed then."""
+    records = {death: make(tmp_path_factory.mktemp("killed"), "rounds=4") for death in DEATHS}
+    cases = ["|".join((str(record.folder), *death)) for death, record in records.items()]
     root = Path(__file__).parents[2]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(broken.folder), moment, killed_in_round],
-        cwd=root,
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    done = subprocess.run([sys.executable, "-c", KILLED, *cases], cwd=root, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return records
+
+
+@pytest.mark.parametrize(("death", "resumed_from"), DEATHS.items())
+def test_after_kill_9_a_resumed_run_ends_in_exactly_the_model_of_an_uninterrupted_one(
+    killed, whole, death, resumed_from
+):
+    broken = killed[death]
     assert broken.status() == "interrupted"
-    execute(broken, home)
+    execute(broken, broken.folder.parents[1])
     resumed = [e["resumed_from_round"] for e in broken.events() if e.kind == "run-started"]
     assert resumed == [0, resumed_from]
     assert outcome(broken)["model_sha256"] == outcome(whole)["model_sha256"]
@@ -240,12 +261,10 @@ def test_two_processes_cannot_drive_one_record(home):
         execute(record, home)
 
 
-def test_the_record_describes_settings_environment_and_data(home):
-    record = make(home)
-    execute(record, home)
-    data = json.loads((record.folder / "data.json").read_text())
-    joined = {e["site"]: e["data"] for e in record.events() if e.kind == "site-joined"}
+def test_the_record_describes_settings_environment_and_data(finished):
+    data = json.loads((finished.folder / "data.json").read_text())
+    joined = {e["site"]: e["data"] for e in finished.events() if e.kind == "site-joined"}
     described = {f"site-{i}": site["fingerprint"] for i, site in enumerate(data["sites"])}
     assert joined == described, "each site holds what the partition says"
-    assert json.loads((record.folder / "environment.json").read_text())
-    assert (record.folder / "plots" / "convergence.png").stat().st_size > 10_000
+    assert json.loads((finished.folder / "environment.json").read_text())
+    assert (finished.folder / "plots" / "convergence.png").stat().st_size > 10_000
