@@ -12,9 +12,9 @@ Claims, on two cores, MobileNetV2 with the small-image stem, JPEG photographs of
 
 How it is measured. Throughput: all servers run; bursts of each follow one another in turns, a ratio is formed in each
 turn, and the median counts. Ours checks session, token and upload, peers check nothing; both are sent bare bytes.
-Training is started as the worker starts it: nice 10, one thread a site. Its slowdown is the ratio of the median round
-with three live pages of three people to that without, from pairs of runs in turns; on a shared machine it
-varies by more than it is, so the CPU that our process took is printed beside it.
+Training is a job of the worker. Its slowdown is the ratio of the median round with three live pages of three people to
+that without, from pairs of runs in turns; on a shared machine it varies by more than it is, so the CPU that our
+process, and the three readers on the same machine, took is printed beside it.
 Gradio wants another Pillow than ours: give a Python that has gradio (6) beside our libraries.
 """
 
@@ -25,7 +25,6 @@ import io
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -40,11 +39,15 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Report, finish, note, parser, summary
-from benchmarks.webui_servers import Asker, FastApi, Gradio, Ours, let_in, ours, started
+from benchmarks.webui_servers import Asker, FastApi, Gradio, Ours, let_in, ours, started, worker
 from secure_fl.config_sources import resolve
 from secure_fl.federation.launch import execute
 from secure_fl.runs import RunRecord
 from secure_fl.runs.record import runs_folder
+from webui.orders import order
+from webui.services import open_services
+from webui.settings import Settings
+from webui.store.jobs import Job, JobState
 
 __all__ = ["main", "p95", "photographs", "rate", "ratios", "times"]
 
@@ -67,7 +70,8 @@ def main() -> int:
             idle = times(lambda: client.predict(pictures[0]), 100 if options.quick else 400)
             _compare(report, options, home, model, port, pictures)
             _memory(report, process.memory_info, client, pictures, 400 if options.quick else 2000)
-            _beside_training(report, options, home, client, port, pictures[0], idle, process.cpu_times)
+            with worker(home, log=home / "worker.log"):
+                _beside_training(report, options, home, client, port, pictures[0], idle, process.cpu_times)
     return finish(report, options)
 
 
@@ -153,15 +157,15 @@ def _beside_training(
     alone, watched, fresh = [], [], []
     predictions: list[float] = []
     pages: list[float] = []
-    spent = 0.0
+    spent, read = 0.0, 0.0
     for _ in range(pairs):
         with _training(home, rounds) as run:
             alone += _round_seconds(run)
         with _training(home, rounds) as run:
-            before = _cpu_s(cpu)
+            before = _cpu_s(cpu), time.process_time()
             watchers = [_Watcher(port, home, run, f"watcher-{tab}") for tab in range(3)]
             watched += _round_seconds(run)
-            spent += _cpu_s(cpu) - before
+            spent, read = spent + _cpu_s(cpu) - before[0], read + time.process_time() - before[1]
             for each in watchers:
                 fresh += each.ended()
         with _training(home, rounds) as run:
@@ -172,7 +176,10 @@ def _beside_training(
     report.figure("prediction while idle, ms", summary([1e3 * each for each in idle]))
     report.figure("prediction beside training, ms", summary([1e3 * each for each in predictions]))
     report.figure("page beside training, ms", summary([1e3 * each for each in pages]))
+    report.figure("round alone, s", summary(alone))
+    report.figure("round with three live pages, s", summary(watched))
     report.figure("CPU of our process for three live pages, share of one core", spent / max(sum(watched), 1e-9))
+    report.figure("CPU of the three readers, share of one core", read / max(sum(watched), 1e-9))
     report.bar("prediction p95: training / idle", value=p95(predictions) / p95(idle), bar=3.0, better="lower")
     report.bar("page p95 beside training, ms", value=1e3 * p95(pages), bar=250.0, better="lower")
     slower = statistics.median(watched) / statistics.median(alone)
@@ -217,39 +224,27 @@ class _Watcher:
 
 @contextmanager
 def _training(home: Path, rounds: int) -> Iterator[RunRecord]:
-    """A federation that trains in the background as the worker starts one, from its first round on."""
-    before = _runs(home)
-    settings = [f"-c{each}" for each in (*_TRAINING, f"rounds={rounds}")]
-    command = [sys.executable, "-m", "secure_fl", "--home", str(home), "--quiet", "run", *settings]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (home / "training.log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            env=environ,
-            start_new_session=True,
-            preexec_fn=lambda: os.nice(10) and None,
-        )
-    try:
-        while not (new := _runs(home) - before):
-            time.sleep(0.2)
-        record = RunRecord.open(new.pop())
-        while not any(event.kind == "round-started" for event in record.events()):
-            if process.poll() is not None:
-                raise RuntimeError((home / "training.log").read_text()[-800:])
-            time.sleep(0.2)
-        yield record
-        if process.wait():
-            raise RuntimeError((home / "training.log").read_text()[-800:])
-    finally:
-        process.kill()
-        process.wait()
+    """A federation that trains as a job of the worker, from its first round on."""
+    services = open_services(Settings(home=home))
+    settings = dict(each.split("=") for each in (*_TRAINING, f"rounds={rounds}"))
+    made = order("run", {"settings": settings}, home)
+    job = services.jobs.submit(services.users.all()[0], made.kind, made.title, made.request)
 
+    def look() -> Job:
+        time.sleep(0.2)
+        seen = services.jobs.get(job.id)
+        if seen.state.final and seen.state is not JobState.SUCCEEDED:
+            raise RuntimeError(f"the training ended: {seen.message}")
+        return seen
 
-def _runs(home: Path) -> set[Path]:
-    """Records that are complete enough to be opened: one that is being created has a name with a dot."""
-    return set(runs_folder(home).glob("[!.]*/"))
+    while (run_id := look().run_id) is None:
+        pass
+    record = RunRecord.open(runs_folder(home) / run_id)
+    while not any(event.kind == "round-started" for event in record.events()):
+        look()
+    yield record
+    while not look().state.final:
+        pass
 
 
 def _round_seconds(run: RunRecord) -> list[float]:

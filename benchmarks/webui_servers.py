@@ -28,7 +28,7 @@ from webui.settings import Settings
 from webui.store.sessions import Stage
 from webui.store.users import Role
 
-__all__ = ["Asker", "FastApi", "Gradio", "Ours", "let_in", "ours", "started"]
+__all__ = ["Asker", "FastApi", "Gradio", "Ours", "let_in", "ours", "started", "worker"]
 
 _START_S = 60.0
 _OURS = """
@@ -118,6 +118,18 @@ def started(command: Sequence[str], *, log: Path) -> Iterator[tuple[int, psutil.
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@contextmanager
+def worker(home: Path, *, log: Path) -> Iterator[None]:
+    """The process that runs the jobs of `home`, until the block ends."""
+    with log.open("wb") as out:
+        process = subprocess.Popen([sys.executable, "-m", "webui", "worker", f"--home={home}"], stdout=out, stderr=out)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def let_in(home: Path, run_id: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -91,8 +92,8 @@ def equivalent(made: Order, home: Path) -> str:
         words = arguments(made.kind, made.request, home, Path())
         return shlex.join(["secure-fl", *(each.replace(f"{home}/", "") for each in words)])
     preset = ["--preset", made.request["preset"]] if made.request["preset"] else []
-    settings = [f"-c{key}={_text(value)}" for key, value in made.request["settings"].items()]
-    return shlex.join(["secure-fl", "run", *preset, *settings])
+    settings = [("-c", f"{key}={_text(value)}") for key, value in made.request["settings"].items()]
+    return shlex.join(["secure-fl", "run", *preset, *(word for pair in settings for word in pair)])
 
 
 def _run(wish: Mapping[str, Any], home: Path) -> Order:
@@ -157,15 +158,18 @@ def _compare(wish: Mapping[str, Any]) -> Order:
     attacks, defenses = _list(wish, "attacks"), _list(wish, "defenses")
     _refuse_unknown(attacks, defenses)
     byzantine, seeds = _whole(wish, "byzantine", 0, 1000), _whole(wish, "seeds", 1, 100, default=3)
+    alpha = _real(wish, "alpha", 0.01, 1e6)
+    changes = {**({"rounds": rounds} if rounds else {}), **({"partition": "dirichlet"} if alpha else {})}
     checked = Comparison(
-        base=base.changed(rounds=rounds) if rounds else base,
+        base=base.changed(**changes) if changes else base,
         attacks=tuple(attacks) or (base.attack,),
         defenses=tuple(defenses) or (base.defense,),
         byzantine=(byzantine or base.byzantine or max(1, base.clients // 5),),
-        alphas=(base.alpha,),
+        alphas=(alpha or base.alpha,),
         seeds=tuple(range(base.seed, base.seed + seeds)),
     )
     axes = {"scenario": name, "attacks": attacks, "defenses": defenses, "byzantine": byzantine, "rounds": rounds}
+    axes |= {"alpha": alpha} if alpha else {}
     # Another comparison gets another folder; the same one with more seeds goes on where it was.
     digest = hashlib.sha256(json.dumps(axes, sort_keys=True).encode()).hexdigest()
     request = {**axes, "seeds": seeds, "name": f"{base.name}-{digest[:6]}"}
@@ -187,8 +191,8 @@ def _refuse_unknown(attacks: Sequence[str], defenses: Sequence[str]) -> None:
 
 def _axes(request: Mapping[str, Any]) -> list[str]:
     flags = [f"--attack={each}" for each in request["attacks"]] + [f"--defense={each}" for each in request["defenses"]]
-    numbers = {name: request[name] for name in ("byzantine", "seeds", "rounds")}
-    flags += [f"--{name}={value}" for name, value in numbers.items() if value]
+    numbers = {name: request.get(name) for name in ("byzantine", "alpha", "seeds", "rounds")}
+    flags += [f"--{name}={value:g}" for name, value in numbers.items() if value]
     return flags + ([f"--scenario={request['scenario']}"] if request["scenario"] else [])
 
 
@@ -237,6 +241,20 @@ def _whole(wish: Mapping[str, Any], key: str, low: int, high: int, *, default: i
         number = None
     if number is None or not low <= number <= high:
         raise ConfigError(f"`{key}` is {str(value)[:20]!r}", fix=f"give a whole number from {low} to {high}")
+    return number
+
+
+def _real(wish: Mapping[str, Any], key: str, low: float, high: float) -> float:
+    """0 where there is none."""
+    value = wish.get(key)
+    if value in (None, ""):
+        return 0.0
+    try:
+        number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not low <= number <= high:
+        raise ConfigError(f"`{key}` is {str(value)[:20]!r}", fix=f"give a number from {low:g} to {high:,.0f}")
     return number
 
 

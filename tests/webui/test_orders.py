@@ -76,7 +76,19 @@ _JSON = st.recursive(
     lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=8), each, max_size=3),
     max_leaves=6,
 )
-_KEYS = ("preset", "settings", "scenario", "defenses", "attacks", "seeds", "rounds", "byzantine", "run_id", "what")
+_KEYS = (
+    "preset",
+    "settings",
+    "scenario",
+    "defenses",
+    "attacks",
+    "seeds",
+    "rounds",
+    "byzantine",
+    "alpha",
+    "run_id",
+    "what",
+)
 
 
 @given(kind=st.sampled_from(KINDS), wish=st.dictionaries(st.sampled_from(_KEYS), _JSON, max_size=5))

@@ -213,7 +213,7 @@ def _order(kind: str, wish: Mapping[str, Any]) -> ResponseReturnValue:
 
 
 def _cancelled(job: Job) -> ResponseReturnValue:
-    if not may_end(g.user, job.owner_id):
+    if not may_end(g.user, job.owner_id, job.kind):
         record("cancel job", "refused", object=job.id)
         abort(403)
     record("cancel job", object=job.id)

@@ -65,7 +65,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "new_run.start": _OPERATORS,
     "jobs.index": _USERS,
     "jobs.detail": _USERS,  # of an audit: readers
-    "jobs.cancel": _OPERATORS,
+    "jobs.cancel": _READERS,  # their own
     "compare.index": _USERS,
     "attacks.index": _USERS,
     "attacks.lab": _USERS,
@@ -108,7 +108,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "api.resume_run": _OPERATORS,
     "api.jobs": _USERS,
     "api.job": _USERS,
-    "api.cancel_job": _USERS,  # their own
+    "api.cancel_job": _READERS,  # their own
     "api.attacks": _USERS,
     "api.replay": _OPERATORS,
     "api.compare": _OPERATORS,
@@ -176,9 +176,11 @@ def _identify(id: str) -> None:
         g.user = user
 
 
-def may_end(user: User, owner_id: str) -> bool:
-    """Whether `user` may cancel what `owner_id` ordered: operators end their own."""
-    return user.role is Role.ADMIN or user.id == owner_id
+def may_end(user: User, owner_id: str, kind: str = "run") -> bool:
+    """Whether `user` may cancel what `owner_id` ordered: but for admins, their own and of a kind that is theirs."""
+    return user.role is Role.ADMIN or (
+        user.id == owner_id and user.role in (_AUDITORS if kind == "audit" else _OPERATORS)
+    )
 
 
 def is_api() -> bool:

@@ -51,6 +51,7 @@ def compare() -> ResponseReturnValue:
         "seeds": request.form.get("seeds", ""),
         "rounds": request.form.get("rounds", ""),
         "byzantine": request.form.get("byzantine", ""),
+        "alpha": request.form.get("alpha", ""),
     }
     return _queue("compare", wish)
 

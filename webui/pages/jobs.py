@@ -1,6 +1,6 @@
 """`/jobs`: what was ordered, how it went and what it said; taking an order back.
 
-An operator cancels what is theirs, an admin anything. What an audit said is for those who may read audits.
+Operators and auditors cancel what is theirs, an admin anything. What an audit said is for those who may read audits.
 """
 
 from __future__ import annotations
@@ -64,4 +64,4 @@ def cancel(id: str) -> ResponseReturnValue:
 
 def may_cancel(job: Job) -> bool:
     """Whether the present user may."""
-    return allows(g.user, "jobs.cancel") and may_end(g.user, job.owner_id)
+    return allows(g.user, "jobs.cancel") and may_end(g.user, job.owner_id, job.kind)

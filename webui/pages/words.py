@@ -13,6 +13,7 @@ from flask import Flask
 
 from audit.report.words import place, size, visible
 from secure_fl.cli.progress_view import duration
+from webui.reading.thinning import thinned
 
 __all__ = [
     "Spark",
@@ -47,6 +48,7 @@ def install(app: Flask) -> None:
         "size": lambda value: _NONE if value is None else size(int(value)),
         "span": span,
         "spark": spark,
+        "thinned": thinned,
         "fields": fields,
         "visible": lambda text: visible(str(text)),
         "visible_lines": lambda text: "\n".join(visible(line) for line in str(text).splitlines()),

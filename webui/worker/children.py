@@ -3,6 +3,11 @@
 Each job leads a session and process group of its own: a signal to us does not reach it, and its end takes all that it
 started along. It runs at nice 10 with one OpenMP thread, with arguments as a list, never through a shell. A variable
 in its environment names the job, so that a process whose number was not written down in time is found all the same.
+
+Linux weighs sessions against each other ("autogroups", sched(7)), and the nice value of a process only against others
+of its session. So a job at nice 10 in a session of its own would take as much from the pages as one at nice 0;
+`stay_low` gives its sessions, and those that sites open for themselves, a third of the pages' weight: enough for pages
+to be quick, and for a job to go on where a machine is never idle.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -24,6 +29,7 @@ from secure_fl.runs.liveness import is_alive
 __all__ = ["Child", "adopt", "launch"]
 
 _NICE = 10
+_NICE_OF_SESSIONS = 5  # 335 against 1024, where all want the processor
 _MARK = "SECURE_FL_JOB"
 _CODE = Path(secure_fl.__file__).parents[1]
 
@@ -37,6 +43,7 @@ class Child:
     born_s: float
     process: subprocess.Popen[bytes] | None = None
     exit_code: int | None = None
+    _low: set[int] = field(default_factory=set)
 
     def ended(self) -> bool:
         """Whether it is over; `exit_code` is then what its parent could see, if that is us."""
@@ -44,6 +51,23 @@ class Child:
             return not is_alive(self.pid, self.born_s)
         self.exit_code = self.process.poll()
         return self.exit_code is not None
+
+    def family(self) -> list[psutil.Process]:
+        """The job's process and all below it; none once it is over."""
+        try:
+            leader = psutil.Process(self.pid)
+            return [leader, *leader.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    def stay_low(self, family: Sequence[psutil.Process]) -> None:
+        """Lower the weight of every session of its `family`; to be called now and then, for new ones."""
+        for each in family:
+            with suppress(OSError):  # it is gone, another system, or too much at once: the next call tries again
+                session = os.getsid(each.pid)
+                if session not in self._low:
+                    Path(f"/proc/{each.pid}/autogroup").write_text(str(_NICE_OF_SESSIONS))
+                    self._low.add(session)
 
     def ask_to_stop(self) -> None:
         """SIGTERM to the leader alone: it finishes its round, saves, and ends the others itself."""

@@ -134,8 +134,12 @@ class Loop:
         if now == self._sampled_s:
             return
         self._sampled_s = now
-        pids = {job.title: child.pid for job in running if (child := self._children.get(job.id))}
-        self._samples.add(now, self._sampler(self._clock(), pids))
+        families = {}
+        for job in running:
+            if child := self._children.get(job.id):
+                families[job.title] = family = child.family()
+                child.stay_low(family)
+        self._samples.add(now, self._sampler(self._clock(), families))
         self._jobs.beat(os.getpid(), self._born_s)
 
 

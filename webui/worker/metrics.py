@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,19 @@ class Sampler:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._network: tuple[float, int, int] | None = None
-        self._processor: dict[int, tuple[float, float]] = {}  # pid → (moment, CPU seconds of it and all below)
+        self._processor: dict[int, tuple[float, float]] = {}  # leader's pid → (moment, CPU seconds of its family)
+        self._pages: list[psutil.Process] = []
         psutil.cpu_percent()
 
-    def __call__(self, now_s: float, jobs: Mapping[str, int]) -> dict[str, Any]:
-        """One sample; `jobs` is title → pid of what runs."""
+    def __call__(self, now_s: float, jobs: Mapping[str, Sequence[psutil.Process]]) -> dict[str, Any]:
+        """One sample; `jobs` is title → the processes of what runs, their leader first."""
         memory, disk = psutil.virtual_memory(), psutil.disk_usage(str(self._home))
-        named = {"worker": os.getpid(), **_pages(), **{f"job {title}": pid for title, pid in jobs.items()}}
-        processes = [self._process(name, pid, now_s) for name, pid in named.items()]
-        self._processor = {pid: each for pid, each in self._processor.items() if pid in named.values()}
+        if not self._pages or not all(each.is_running() for each in self._pages):
+            self._pages = _pages()  # asked seldom: it reads what every process of the machine is
+        named = {"worker": [psutil.Process()], "pages": self._pages, **{f"job {key}": jobs[key] for key in jobs}}
+        processes = [self._process(name, family, now_s) for name, family in named.items() if family]
+        leaders = {family[0].pid for family in named.values() if family}
+        self._processor = {pid: each for pid, each in self._processor.items() if pid in leaders}
         return {
             "cpu": psutil.cpu_percent(),
             "cores": psutil.cpu_count() or 1,
@@ -53,25 +57,25 @@ class Sampler:
         span = now_s - before[0]
         return {"sent_s": round((sent - before[1]) / span), "received_s": round((received - before[2]) / span)}
 
-    def _process(self, name: str, pid: int, now_s: float) -> dict[str, Any] | None:
+    def _process(self, name: str, family: Sequence[psutil.Process], now_s: float) -> dict[str, Any] | None:
         try:
-            leader = psutil.Process(pid)
-            family = [leader, *leader.children(recursive=True)] if name != "worker" else [leader]
             times = [each.cpu_times() for each in family]
             memory = sum(each.memory_info().rss for each in family)
         except psutil.Error:
             return None
-        total = sum(each.user + each.system for each in times)
+        total, pid = sum(each.user + each.system for each in times), family[0].pid
         moment, before = self._processor.get(pid, (now_s, total))
         self._processor[pid] = (now_s, total)
         cpu = 100 * max(0.0, total - before) / (now_s - moment) if now_s > moment else 0.0
         return {"name": name, "pid": pid, "cpu": round(cpu, 1), "memory": memory}
 
 
-def _pages() -> dict[str, int]:
-    """The web server beside us, if the same `serve` started both."""
+def _pages() -> list[psutil.Process]:
+    """The web server beside us and its own processes, if the same `serve` started both."""
     try:
-        beside = [each.pid for each in psutil.Process(os.getppid()).children() if "http" in each.cmdline()[1:5]]
+        for each in psutil.Process(os.getppid()).children():
+            if "http" in each.cmdline()[1:5]:
+                return [each, *each.children(recursive=True)]
     except psutil.Error:
-        return {}
-    return {"pages": beside[0]} if beside else {}
+        pass
+    return []

@@ -2,8 +2,7 @@
 // Lines differ by colour, dash and marker, and carry their name at their end: no colour has to be told from another.
 
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3], [1, 4], [12, 4]];
-const MOST = 2000; // points of a line
-const drawn = new Map(); // figure → { plot, key }
+const drawn = new Map(); // figure → { plot, key, stamp }
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 // `light-dark()` is resolved by the browser only for a real property.
@@ -24,18 +23,11 @@ function read(figure) {
   const rows = [...figure.querySelectorAll("tbody tr")];
   const columns = [rows.map((row) => Number(row.cells[0].textContent))];
   heads.forEach((_, at) => columns.push(rows.map((row) => (row.cells[at + 1].dataset.v === undefined ? null : Number(row.cells[at + 1].dataset.v)))));
-  return { names: heads.map((head) => head.textContent), dashed: heads.map((head) => "dashed" in head.dataset), data: thinned(columns) };
+  return { x: figure.querySelector("thead th").textContent, names: heads.map((head) => head.textContent),
+    dashed: heads.map((head) => "dashed" in head.dataset), data: columns };
 }
 
-// Every n-th point, the last always: a line of 2,000 points is more than a screen can show.
-function thinned(columns) {
-  const length = columns[0].length;
-  if (length <= MOST) return columns;
-  const step = Math.ceil(length / MOST);
-  return columns.map((column) => column.filter((_, at) => at % step === 0 || at === length - 1));
-}
-
-function options(figure, box, { names, dashed, data }) {
+function options(figure, box, { x, names, dashed, data }) {
   const ink = colour(box, "--quiet"), line = colour(box, "--line"), ground = colour(box, "--surface");
   const say = words[figure.dataset.unit] ?? words.number;
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
@@ -46,31 +38,41 @@ function options(figure, box, { names, dashed, data }) {
     return { label: name, stroke, width: 2, dash: DASHES[at % 6], spanGaps: true,
       points: { show: few && !dashed[at], size: 6, stroke, fill: at % 2 ? ground : stroke } };
   });
+  const most = Math.min(28, Math.max(6, Math.floor(box.clientWidth / 28))); // letters of a name beside its line
+  const beside = names.length > 1 ? 16 + widest(names.map((name) => short(name, most)), font) : 12;
   const outputs = [...figure.querySelectorAll(".legend output")];
   return {
     width: box.clientWidth, height: 240, legend: { show: false }, cursor: { y: false, points: { size: 8 } },
-    padding: [10, names.length > 1 ? Math.min(130, 14 + 6.6 * Math.max(...names.map((name) => short(name).length))) : 12, 0, 0],
+    padding: [10, beside, 0, 0],
     scales: { x: { time: false, range: (plot) => [plot.data[0][0], Math.max(plot.data[0].at(-1), plot.data[0][0] + 1)] },
       y: { range: (_, low, high) => room(low, high, figure.dataset.unit) } },
-    axes: [{ ...axis, size: 34, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
+    axes: [{ ...axis, size: 30, label: x, labelSize: 18, labelFont: font, labelGap: 0, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] },
       { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => (figure.dataset.unit === "share" ? `${Math.round(100 * tick)} %` : words.number(tick))) }],
     series: [{}, ...series],
-    hooks: { draw: [(plot) => label(plot, names, data)], setCursor: [(plot) => {
-      const at = plot.cursor.idx ?? data[0].length - 1;
-      outputs.forEach((output, each) => (output.textContent = say(data[each + 1][at])));
+    hooks: { draw: [(plot) => label(plot, names.map((name) => short(name, most)))], setCursor: [(plot) => {
+      const at = plot.cursor.idx;
+      outputs.forEach((output, each) => {
+        const values = plot.data[each + 1];
+        output.textContent = say(at == null ? values.findLast((v) => v != null) : values[at]);
+      });
     }] },
   };
 }
 
-const short = (name) => (name.length > 17 ? `${name.slice(0, 16)}…` : name);
+const short = (name, most) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
+const pen = document.createElement("canvas").getContext("2d");
+function widest(texts, font) {
+  pen.font = font;
+  return Math.ceil(Math.max(...texts.map((text) => pen.measureText(text).width)));
+}
 
 // The name of each line beside its last point, moved apart where they would cover each other.
-function label(plot, names, data) {
+function label(plot, names) {
   if (names.length < 2) return;
-  const scale = devicePixelRatio, gap = 13 * scale, { ctx, bbox } = plot;
+  const scale = devicePixelRatio, gap = 13 * scale, { ctx, bbox, data } = plot;
   const places = names.map((name, at) => {
     const last = data[at + 1].findLastIndex((v) => v != null);
-    return { at, name: short(name), y: last < 0 ? null : plot.valToPos(data[at + 1][last], "y", true), x: last < 0 ? 0 : plot.valToPos(data[0][last], "x", true) };
+    return { at, name, y: last < 0 ? null : plot.valToPos(data[at + 1][last], "y", true), x: last < 0 ? 0 : plot.valToPos(data[0][last], "x", true) };
   }).filter((place) => place.y !== null && place.x > bbox.left + bbox.width - 4).sort((one, other) => one.y - other.y);
   const top = bbox.top + 4 * scale, bottom = bbox.top + bbox.height;
   places.forEach((place, at) => (place.y = Math.max(place.y, at ? places[at - 1].y + gap : top)));
@@ -99,16 +101,21 @@ function draw(figure) {
   if (!table.data[0].length) return;
   box.hidden = false;
   figure.querySelector(".legend").hidden = false;
+  const stamp = `${table.data[0].length} ${figure.querySelector("tbody").lastElementChild.textContent}`;
   const key = [table.names.join("\n"), style("--accent"), matchMedia("(prefers-color-scheme: dark)").matches].join("\n");
   const before = drawn.get(figure);
   if (before?.key === key) {
-    before.plot.setData(table.data);
+    if (before.stamp !== stamp) {
+      before.plot.setData(table.data);
+      if (before.plot.cursor.left < 0) before.plot.setCursor({ left: -10, top: -10 }); // the legend tells the newest
+    }
+    before.stamp = stamp;
     return;
   }
   before?.plot.destroy();
   const plot = new uPlot(options(figure, box, table), table.data, box);
   plot.setCursor({ left: -10, top: -10 });
-  drawn.set(figure, { plot, key });
+  drawn.set(figure, { plot, key, stamp });
 }
 
 function drawAll() {
