@@ -66,6 +66,7 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
     for kind, metadata in _METADATA.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, metadata=metadata)
+        figure.set_layout_engine("none")  # laid out once: the other kinds have everything in the same place
         path = stem.with_suffix(f".{kind}")
         write_atomic(path, buffer.getvalue())
         files.append(path)
