@@ -54,7 +54,7 @@ def page_paths(site: Served) -> dict[str, str]:
     private = next((run for run in runs if run.summary.start.get("privacy")), runs[0])
     active = next((run for run in runs if run.status == RunStatus.RUNNING), private)
     alike = [run for run in runs if run.config.sites == defended.config.sites][:4]
-    jobs = [job for job in site.services.jobs.latest() if job.state.final]
+    jobs = [job for job in site.services.jobs.latest() if job.run_id]
     paths = {
         "overview": "/",
         "runs": "/runs",
