@@ -1,7 +1,8 @@
 """Pictures of every page for the docs: `python -m tools.screenshots HOME [NAME …]` writes docs/images/ui-*.png.
 
-HOME is a home with some history: an attacked run under a defense, a private run, a comparison, an audit. Each page is
-taken in both themes and at 360 px, as far down as a person sees without much scrolling, with few colours.
+HOME is a home with some history: an attacked run under a defense, a private run, a comparison, an audit, and at best
+a run under way, by `secure-fl serve` beside. Each page is taken in both themes and at 360 px, as far down as a person
+sees without much scrolling, with few colours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from PIL import Image, ImageDraw
 
+from secure_fl.runs import RunStatus
 from tools.served import Served, chromium, served, signed_in
 from webui.store.users import Role
 
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = page_paths(site)
         context = signed_in(browser, site, Role.ADMIN, "anna")
         page = context.new_page()
+        page.set_default_timeout(120_000)  # the first picture that is classified loads torch, beside whatever runs
         for name in names or paths:
             for theme, width in _LOOKS:
                 _take(page, site.url + paths[name], _FOLDER / f"ui-{name}-{theme}-{width}.png", theme, width)
@@ -49,13 +52,14 @@ def page_paths(site: Served) -> dict[str, str]:
     runs = [records.run(row.id) for row in records.rows() if row.round > 0]
     defended = next((run for run in runs if run.config.attack and run.config.defense != "fedavg"), runs[0])
     private = next((run for run in runs if run.summary.start.get("privacy")), runs[0])
+    active = next((run for run in runs if run.status == RunStatus.RUNNING), private)
     alike = [run for run in runs if run.config.sites == defended.config.sites][:4]
-    jobs = site.services.jobs.latest(limit=1)
+    jobs = [job for job in site.services.jobs.latest() if job.run_id]
     paths = {
         "overview": "/",
         "runs": "/runs",
         "new-run": "/runs/new?preset=private",
-        "run": f"/runs/{defended.id}",
+        "run": f"/runs/{active.id}",
         **{f"run-{tab}": f"/runs/{(private if tab == 'privacy' else defended).id}/{tab}" for tab in _TABS},
         "compare": f"/compare?run={'&run='.join(run.id for run in alike)}",
         "attacks": "/attacks",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CHROMIUM", "Served", "chromium", "served", "signed_in"]
 
 CHROMIUM = shutil.which("chromium")
+_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def signed_in(browser: Browser, site: Served, role: Role, name: str = "") -> Bro
     services, name = site.services, name or f"some-{role}"
     known = {user.name: user for user in services.users.all()}
     user = known.get(name) or services.users.add(name, role, services.passwords.hash("correct horse battery staple"))
-    id = services.sessions.start(user.id, Stage.FULL, address="127.0.0.1", agent="tests")
+    id = services.sessions.start(user.id, Stage.FULL, address="127.0.0.1", agent=_AGENT)
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.add_cookies([{"name": services.settings.cookie_name, "value": id, "url": site.url}])
     return context

@@ -159,7 +159,8 @@ def _compare(wish: Mapping[str, Any]) -> Order:
     _refuse_unknown(attacks, defenses)
     byzantine, seeds = _whole(wish, "byzantine", 0, 1000), _whole(wish, "seeds", 1, 100, default=3)
     alpha = _real(wish, "alpha", 0.01, 1e6)
-    changes = {**({"rounds": rounds} if rounds else {}), **({"partition": "dirichlet"} if alpha else {})}
+    changes: dict[str, int | str] = {"rounds": rounds} if rounds else {}
+    changes |= {"partition": "dirichlet"} if alpha else {}
     checked = Comparison(
         base=base.changed(**changes) if changes else base,
         attacks=tuple(attacks) or (base.attack,),

@@ -23,7 +23,7 @@ def test_a_run_reads_its_settings_from_a_file(tmp_path: Path) -> None:
     assert made.request == {"preset": "smoke", "settings": {"rounds": 3, "lr": 0.5, "audit": True}}
     assert made.title == "smoke · digits · light_cnn · 3 sites · 3 rounds"
     assert arguments(made.kind, made.request, tmp_path, CONFIG) == ["run", "--preset=smoke", "--config=config.toml"]
-    assert equivalent(made, tmp_path) == "secure-fl run --preset smoke -crounds=3 -clr=0.5 -caudit=true"
+    assert equivalent(made, tmp_path) == "secure-fl run --preset smoke -c rounds=3 -c lr=0.5 -c audit=true"
 
 
 def test_a_path_leads_below_the_home(tmp_path: Path) -> None:
@@ -52,6 +52,11 @@ def test_a_replay_and_a_comparison_name_only_what_there_is(tmp_path: Path) -> No
     place = f"comparisons/{made.request['name']}"
     assert arguments("compare", made.request, tmp_path, CONFIG) == [*words, f"--output={tmp_path / place}"]
     assert shlex.split(equivalent(made, tmp_path)) == ["secure-fl", *words, f"--output={place}"]
+    even = order("compare", {"attacks": ["sign_flip"], "alpha": "100", "rounds": 2}, tmp_path)
+    assert {"--alpha=100", "--rounds=2"} <= set(arguments("compare", even.request, tmp_path, CONFIG))
+    for alpha in ("0", "-1", "nan", "inf", "a", True, [1]):
+        with pytest.raises(ConfigError, match="alpha"):
+            order("compare", {"attacks": ["sign_flip"], "alpha": alpha}, tmp_path)
     for odd in ({"attacks": ["nothing"]}, {"attacks": ["sign_flip"], "defenses": ["nothing"]}, {"attacks": ["a b"]}):
         with pytest.raises(ConfigError):
             order("compare", odd, tmp_path)

@@ -99,7 +99,7 @@ class Promise:
             last = self.rounds[-1]
             ahead = tuple(self.spent + price * (each - last) if each >= last else None for each in rounds)
             curves.append(Curve("at the last round's price", ahead, dashed=True))
-        return Chart(f"epsilon-{self.unit}", f"ε for each {self.unit}", rounds, tuple(curves), "number", self.says)
+        return Chart(f"epsilon-{self.unit}", "Spent by round", rounds, tuple(curves), "number", self.says)
 
 
 @dataclass(frozen=True)

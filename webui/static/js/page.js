@@ -70,13 +70,15 @@ if (box) {
   box.checked = localStorage.getItem(off) !== null;
   box.addEventListener("change", () => (box.checked ? localStorage.setItem(off, "1") : localStorage.removeItem(off)));
 }
-if (navigator.clipboard) for (const each of document.querySelectorAll("[data-copy]")) each.hidden = false;
+const copiers = () => navigator.clipboard && document.querySelectorAll("[data-copy]").forEach((each) => (each.hidden = false));
+copiers();
 document.querySelectorAll("[data-pick]").forEach(pick);
 document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 scrollers();
 addEventListener("resize", scrollers);
 document.addEventListener("toggle", scrollers, true);
 document.addEventListener("part", scrollers);
+document.addEventListener("part", copiers);
 document.addEventListener("keydown", key);
 document.addEventListener("click", copy);
 document.addEventListener("click", (event) => {
