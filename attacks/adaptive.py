@@ -108,9 +108,10 @@ def _damage(span: Span, honest: Matrix, f: int, rule: Rule, anchor: float) -> Da
 
 def _damage_in_span(span: Span, f: int, rule: SpanRule, anchor: float) -> Damage:
     """The damage by inner products alone: nothing of size d is touched."""
+    rows = span.coordinates(f, anchor, 0.0)
 
     def damage(factor: float) -> float:
-        rows = span.coordinates(f, anchor, factor)
+        rows[span.h :, -1] = factor
         deviation = rule.weights_of_gram(span.products(rows)) @ rows
         deviation[-2] -= 1.0  # step − μ
         return math.sqrt(max(float(deviation @ span.gram @ deviation), 0.0))

@@ -26,6 +26,7 @@ LANES = 8
 _BLOCK = 512
 _STRIDE = _BLOCK + LANES  # rows a power of two apart would share the cache's sets
 _TALL, _WIDE = 4, 3  # the tile: 12 sums and 3 operands in 16 registers
+_CHAINS = 4  # rows whose norms are added up side by side: one sum waits for itself
 _V = f"<{LANES} x float>"
 
 
@@ -33,11 +34,13 @@ class CompiledProducts:
     """Products of `points`, contiguous float32 vectors of one length."""
 
     def __init__(self, points: Sequence[Vector]) -> None:
-        n = len(points)
+        n = self._n = len(points)
         self._points = list(points)
-        self._rows = (ctypes.c_void_p * n)(*(point.ctypes.data for point in points))
-        self._buffer = np.zeros((n + _TALL, _STRIDE), np.float32)
+        addresses = [point.ctypes.data for point in points]
+        self._rows = (ctypes.c_void_p * (n + -n % _CHAINS))(*addresses, *addresses[-1:] * (-n % _CHAINS))
+        self._buffer = np.zeros((n + _TALL + 1, _STRIDE), np.float32)  # the last row is for the centre
         self._sums = np.zeros((n + _TALL, n + _TALL))
+        self._lower = np.tri(n, k=-1, dtype=bool)
 
     def replace(self, index: int, other: int) -> None:
         """Let point `other` stand in for point `index` from now on."""
@@ -47,54 +50,67 @@ class CompiledProducts:
         """(n,): squared norms of the columns from `start` to `stop`."""
         out = np.empty(len(self._rows), np.float32)
         _functions()[0](self._rows, len(self._rows), start, stop, out.ctypes.data)
-        return out
+        return out[: self._n]
 
     def products(self, start: int, stop: int, weights: NDArray[np.float32]) -> NDArray[np.float64]:
         """(n, n): inner products of these columns around `weights` (n,) times the points."""
-        n = len(self._rows)
+        n = self._n
         self._sums[:] = 0.0
         used = np.ascontiguousarray(weights, np.float32)
         addresses = (used.ctypes.data, self._buffer.ctypes.data, self._sums.ctypes.data)
         _functions()[1](self._rows, n, start, stop, *addresses)
-        upper = np.triu(self._sums[:n, :n])
-        return np.asarray(upper + np.triu(upper, 1).T)
+        sums = self._sums[:n, :n]  # complete on and above the diagonal
+        return np.where(self._lower, sums.T, sums)
 
 
 @cache
 def _functions() -> tuple[Any, Any]:
     size, pointer = ctypes.c_int64, ctypes.c_void_p
-    norms2 = ctypes.CFUNCTYPE(None, pointer, size, size, size, pointer)(address_of("norms2", _NORMS2))
+    norms2 = ctypes.CFUNCTYPE(None, pointer, size, size, size, pointer)(address_of("norms2", _norms2_text()))
     kinds = (pointer, size, size, size, pointer, pointer, pointer)
     return norms2, ctypes.CFUNCTYPE(None, *kinds)(address_of("products", _products_text()))
 
 
-_NORMS2 = f"""
+def _norms2_text() -> str:
+    """Rows by groups, in each one sum a row; how many rows there are is a multiple of `_CHAINS`."""
+    chains = range(_CHAINS)
+    firsts = [
+        f"%i{a} = add i64 %i, {a}\n%pp{a} = getelementptr ptr, ptr %rows, i64 %i{a}\n%p{a} = load ptr, ptr %pp{a}"
+        for a in chains
+    ]
+    sums = [f"%s{a} = phi {_V} [zeroinitializer, %group], [%t{a}, %loop]" for a in chains]
+    steps = [
+        f"%q{a} = getelementptr float, ptr %p{a}, i64 %k\n%x{a} = load {_V}, ptr %q{a}, align 4\n"
+        f"%t{a} = call {_V} @llvm.fmuladd.v{LANES}f32({_V} %x{a}, {_V} %x{a}, {_V} %s{a})"
+        for a in chains
+    ]
+    ends = [
+        f"%sum{a} = call float @llvm.vector.reduce.fadd.v{LANES}f32(float 0.0, {_V} %t{a})\n"
+        f"%o{a} = getelementptr float, ptr %out, i64 %i{a}\nstore float %sum{a}, ptr %o{a}"
+        for a in chains
+    ]
+    newline = "\n"
+    return f"""
 declare {_V} @llvm.fmuladd.v{LANES}f32({_V}, {_V}, {_V})
 declare float @llvm.vector.reduce.fadd.v{LANES}f32(float, {_V})
 define void @norms2(ptr %rows, i64 %n, i64 %start, i64 %stop, ptr %out) {{
 entry:
-  br label %row
-row:
-  %i = phi i64 [0, %entry], [%i1, %done]
-  %pp = getelementptr ptr, ptr %rows, i64 %i
-  %p = load ptr, ptr %pp
+  br label %group
+group:
+  %i = phi i64 [0, %entry], [%in, %done]
+{newline.join(firsts)}
   br label %loop
 loop:
-  %k = phi i64 [%start, %row], [%k1, %loop]
-  %s = phi {_V} [zeroinitializer, %row], [%s1, %loop]
-  %q = getelementptr float, ptr %p, i64 %k
-  %x = load {_V}, ptr %q, align 4
-  %s1 = call {_V} @llvm.fmuladd.v{LANES}f32({_V} %x, {_V} %x, {_V} %s)
+  %k = phi i64 [%start, %group], [%k1, %loop]
+{newline.join([*sums, *steps])}
   %k1 = add i64 %k, {LANES}
   %more = icmp slt i64 %k1, %stop
   br i1 %more, label %loop, label %done
 done:
-  %sum = call float @llvm.vector.reduce.fadd.v{LANES}f32(float 0.0, {_V} %s1)
-  %o = getelementptr float, ptr %out, i64 %i
-  store float %sum, ptr %o
-  %i1 = add i64 %i, 1
-  %again = icmp slt i64 %i1, %n
-  br i1 %again, label %row, label %exit
+{newline.join(ends)}
+  %in = add i64 %i, {_CHAINS}
+  %again = icmp slt i64 %in, %n
+  br i1 %again, label %group, label %exit
 exit:
   ret void
 }}
@@ -102,7 +118,7 @@ exit:
 
 
 def _products_text() -> str:
-    """Blocks of columns; in each first the centring, then the tiles on and above the diagonal."""
+    """Blocks of columns; in each first the centre, then the rows minus it, then the tiles on and above the diagonal."""
     pairs = [(a, b) for a in range(_TALL) for b in range(_WIDE)]
     tall = [f"%ai{a} = add i64 %i0, {a}\n%ao{a} = mul i64 %ai{a}, {_STRIDE}" for a in range(_TALL)]
     wide = [f"%bj{b} = add i64 %j0, {b}\n%bo{b} = mul i64 %bj{b}, {_STRIDE}" for b in range(_WIDE)]
@@ -134,52 +150,76 @@ declare double @llvm.vector.reduce.fadd.v{LANES}f64(double, <{LANES} x double>)
 define void @products(ptr %rows, i64 %n, i64 %start, i64 %stop, ptr %weights, ptr %buffer, ptr %out) {{
 entry:
   %width = add i64 %n, {_TALL}
+  %meanoffset = mul i64 %width, {_STRIDE}
+  %mean = getelementptr float, ptr %buffer, i64 %meanoffset
   br label %block
 block:
   %at = phi i64 [%start, %entry], [%at1, %blockend]
   %left = sub i64 %stop, %at
   %short = icmp slt i64 %left, {_BLOCK}
   %cols = select i1 %short, i64 %left, i64 {_BLOCK}
-  br label %centre
-centre:
-  %k = phi i64 [0, %block], [%k1, %centred]
-  %column = add i64 %at, %k
-  br label %mean
-mean:
-  %i = phi i64 [0, %centre], [%i1, %mean]
-  %m = phi {_V} [zeroinitializer, %centre], [%m1, %mean]
-  %pp = getelementptr ptr, ptr %rows, i64 %i
-  %p = load ptr, ptr %pp
-  %q = getelementptr float, ptr %p, i64 %column
-  %x = load {_V}, ptr %q, align 4
+  br label %clear
+clear:
+  %k = phi i64 [0, %block], [%k1, %clear]
+  %mk = getelementptr float, ptr %mean, i64 %k
+  store {_V} zeroinitializer, ptr %mk, align 4
+  %k1 = add i64 %k, {LANES}
+  %moreclear = icmp slt i64 %k1, %cols
+  br i1 %moreclear, label %clear, label %row
+row:
+  %i = phi i64 [0, %clear], [%i1, %rowend]
   %wp = getelementptr float, ptr %weights, i64 %i
   %w = load float, ptr %wp
+  %unused = fcmp oeq float %w, 0.0
+  br i1 %unused, label %rowend, label %used
+used:
   %w1 = insertelement {_V} poison, float %w, i32 0
   %wv = shufflevector {_V} %w1, {_V} poison, <{LANES} x i32> zeroinitializer
+  %pp = getelementptr ptr, ptr %rows, i64 %i
+  %p = load ptr, ptr %pp
+  %from = getelementptr float, ptr %p, i64 %at
+  br label %add
+add:
+  %l = phi i64 [0, %used], [%l1, %add]
+  %q = getelementptr float, ptr %from, i64 %l
+  %x = load {_V}, ptr %q, align 4
+  %ml = getelementptr float, ptr %mean, i64 %l
+  %m = load {_V}, ptr %ml, align 4
   %m1 = call {_V} @llvm.fmuladd.v{LANES}f32({_V} %wv, {_V} %x, {_V} %m)
+  store {_V} %m1, ptr %ml, align 4
+  %l1 = add i64 %l, {LANES}
+  %moreadd = icmp slt i64 %l1, %cols
+  br i1 %moreadd, label %add, label %rowend
+rowend:
   %i1 = add i64 %i, 1
-  %moremean = icmp slt i64 %i1, %n
-  br i1 %moremean, label %mean, label %away
+  %morerow = icmp slt i64 %i1, %n
+  br i1 %morerow, label %row, label %away
 away:
-  %e = phi i64 [0, %mean], [%e1, %away]
+  %e = phi i64 [0, %rowend], [%e1, %awayend]
   %epp = getelementptr ptr, ptr %rows, i64 %e
   %ep = load ptr, ptr %epp
-  %eq = getelementptr float, ptr %ep, i64 %column
-  %ex = load {_V}, ptr %eq, align 4
-  %y = fsub {_V} %ex, %m1
+  %efrom = getelementptr float, ptr %ep, i64 %at
   %eo = mul i64 %e, {_STRIDE}
-  %ek = add i64 %eo, %k
-  %et = getelementptr float, ptr %buffer, i64 %ek
+  %eto = getelementptr float, ptr %buffer, i64 %eo
+  br label %subtract
+subtract:
+  %h = phi i64 [0, %away], [%h1, %subtract]
+  %eq = getelementptr float, ptr %efrom, i64 %h
+  %ex = load {_V}, ptr %eq, align 4
+  %eml = getelementptr float, ptr %mean, i64 %h
+  %em = load {_V}, ptr %eml, align 4
+  %y = fsub {_V} %ex, %em
+  %et = getelementptr float, ptr %eto, i64 %h
   store {_V} %y, ptr %et, align 4
+  %h1 = add i64 %h, {LANES}
+  %moresubtract = icmp slt i64 %h1, %cols
+  br i1 %moresubtract, label %subtract, label %awayend
+awayend:
   %e1 = add i64 %e, 1
   %moreaway = icmp slt i64 %e1, %n
-  br i1 %moreaway, label %away, label %centred
-centred:
-  %k1 = add i64 %k, {LANES}
-  %morecolumns = icmp slt i64 %k1, %cols
-  br i1 %morecolumns, label %centre, label %tilerow
+  br i1 %moreaway, label %away, label %tilerow
 tilerow:
-  %i0 = phi i64 [0, %centred], [%i0n, %tilerowend]
+  %i0 = phi i64 [0, %awayend], [%i0n, %tilerowend]
   %third = udiv i64 %i0, {_WIDE}
   %first = mul i64 %third, {_WIDE}
 {newline.join(tall)}

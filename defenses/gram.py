@@ -147,7 +147,8 @@ def _accumulate(rows: Rows, anchor: Vector | None, centre: int | None) -> tuple[
             norms2[:n][masked] = 0.0
         weights = _centre(norms2[:n], masked, len(points)) if centre is None else np.eye(len(points))[centre]
         tiny = np.flatnonzero(norms2 < _SMALLEST_NORM2)
-        if float(norms2.max()) < _LARGEST_NORM2 and not any(points[i][start:stop].any() for i in tiny):
+        vanishing = (points[i] for i in tiny if points[i] is not origin)
+        if float(norms2.max()) < _LARGEST_NORM2 and not any(point[start:stop].any() for point in vanishing):
             total += source.products(start, stop, weights.astype(np.float32))
         else:
             wide = np.stack([point[start:stop] for point in points]).astype(np.float64)

@@ -2,11 +2,15 @@
 
 Nothing here makes a second (n, d) matrix: rows may be the views of one matrix or vectors that arrived one by one, and
 whatever is computed from them is computed chunk by chunk. A row with a NaN or an infinity is found here and set aside.
+Many combinations at once are formed by `defenses.compiled_mixing` where llvmlite is installed, else by a BLAS; they
+differ by rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,9 @@ __all__ = ["Rows", "all_finite", "chunks", "combine", "finite_rows", "gather", "
 Rows = list[Vector]
 _CHUNK_BYTES = 1 << 21  # measured: smaller pieces cost more in calls than they gain in the cache
 _LARGEST = float(np.finfo(np.float32).max)
+
+# Above so many rows a BLAS is as fast.
+_MOST_COMPILED = 64
 
 
 def rows_of(updates: Sequence[Vector] | NDArray[Any]) -> Rows:
@@ -70,6 +77,10 @@ def mix(rows: Rows, mixing: NDArray[np.float64]) -> Matrix:
     size = rows[0].size
     out = np.empty((len(mixing), size), np.float32)
     weights = mixing.astype(np.float32)
+    compiled = _compiled() if len(rows) <= _MOST_COMPILED else None
+    if compiled and len(out) >= compiled.RESULTS and size >= compiled.COLUMNS:
+        compiled.mix_into(rows, weights, out)
+        return out
     buffer = np.empty((len(rows), _width(len(rows), size)), np.float32)
     for start, stop in chunks(len(rows), size):
         np.matmul(weights, gather(rows, start, stop, buffer), out=out[:, start:stop])
@@ -98,3 +109,17 @@ def combine(rows: Rows, weights: NDArray[np.float64]) -> Vector:
 
 def _width(rows: int, size: int) -> int:
     return next(stop - start for start, stop in chunks(rows, size))
+
+
+@cache
+def _compiled() -> ModuleType | None:
+    """`defenses.compiled_mixing`, imported at the first use; None where it cannot be used."""
+    try:
+        from defenses import compiled_mixing
+
+        one = np.zeros(compiled_mixing.COLUMNS, np.float32)
+        several = np.zeros((compiled_mixing.RESULTS, one.size), np.float32)
+        compiled_mixing.mix_into([one], several[:, :1], several)
+    except (ImportError, OSError, RuntimeError):  # no llvmlite, or a system that allows no code in memory
+        return None
+    return compiled_mixing

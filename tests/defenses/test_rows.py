@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from defenses.base import DefenseError
+from defenses.compiled_mixing import mix_into
 from defenses.rows import combine, finite_rows, mix, rows_of
 from tests.defenses.rounds import updates
 
@@ -61,3 +62,42 @@ def test_a_sum_beyond_float32_stops_at_its_largest() -> None:
 def test_a_mixture_in_pieces_is_the_mixture() -> None:
     rows, mixing = updates(5, 300_000), np.random.default_rng(0).dirichlet(np.ones(5), size=3)
     np.testing.assert_allclose(mix(list(rows), mixing), mixing @ rows, atol=1e-5)
+
+
+@pytest.fixture(params=["compiled", "portable"])
+def both_kinds_of_mixing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixing by machine code, and as on a machine without llvmlite."""
+    if request.param == "portable":
+        monkeypatch.setattr("defenses.rows._compiled", lambda: None)
+
+
+@pytest.mark.usefixtures("both_kinds_of_mixing")
+@pytest.mark.parametrize("size", [1, 479, 480, 481, 1440, 100_003])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 4), (3, 3), (4, 4), (7, 5), (10, 10), (13, 6), (65, 8)])
+def test_mixed_rows_are_the_product_of_the_mixing_and_the_rows(n: int, m: int, size: int) -> None:
+    rows, mixing = updates(n, size), np.random.default_rng(m).standard_normal((m, n))
+    mixed = mix(list(rows), mixing)
+    assert mixed.dtype == np.float32
+    np.testing.assert_allclose(mixed, mixing @ rows.astype(np.float64), atol=2e-6 * n)
+
+
+@pytest.mark.usefixtures("both_kinds_of_mixing")
+def test_a_mixing_that_only_picks_rows_gives_them_back_to_the_bit() -> None:
+    rows = updates(9, 5000)
+    order = np.random.default_rng(0).permutation(9)
+    np.testing.assert_array_equal(mix(list(rows), np.eye(9)[order]), rows[order])
+
+
+def test_machine_code_is_not_run_on_shapes_that_do_not_fit() -> None:
+    rows = list(updates(5, 1000))
+    weights = np.ones((4, 5), np.float32)
+    for given, out in (
+        (weights, np.empty((4, 479), np.float32)),
+        (weights[:3], np.empty((3, 1000), np.float32)),
+        (weights[:, :4], np.empty((4, 1000), np.float32)),
+        (weights, np.empty((1000, 4), np.float32).T),
+        (weights, np.empty((4, 2000), np.float32)),
+        (weights, np.empty((4, 1000))),
+    ):
+        with pytest.raises(ValueError, match="cannot be mixed"):
+            mix_into(rows, given, out)  # type: ignore[arg-type]
