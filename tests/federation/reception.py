@@ -49,7 +49,7 @@ class Visit:
 
     def answer(self) -> httpx.Response:
         """What comes back."""
-        return self._answer.result(30)
+        return self._answer.result(10)
 
     def leave(self) -> None:
         """Hang up."""
@@ -104,12 +104,17 @@ class Reception(httpx.BaseTransport):
         self.run, self.token = self._running()
 
     def close(self) -> None:
-        """End the loop; nobody waits any more."""
-        for bell in (self.to_sites, self.to_coordinator):
-            self.loop.call_soon_threadsafe(bell.close)
+        """End the loop and whatever still waits in it."""
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+    async def _end(self) -> None:
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """A request of one of Flower's clients."""

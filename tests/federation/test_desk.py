@@ -319,6 +319,17 @@ def test_a_question_in_vain_is_answered_after_a_while(
     assert heard.calls == ["pull-messages"] * 2, "once before and once after the wait"
 
 
+def test_who_is_woken_in_vain_goes_on_waiting(
+    reception: Reception, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "WAIT_S", 0.3)
+    visit = reception.parcel(0, question(reception.nodes[0], AWAIT))
+    assert heard.nothing.wait(10)
+    reception.loop.call_soon_threadsafe(reception.to_sites.ring)
+    assert messages(visit) == []
+    assert len(heard.calls) <= 3, "before, at the ring, and after the wait: not all the time"
+
+
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_nobody_waits_once_the_bell_is_closed(when: str, reception: Reception, heard: Heard) -> None:
     if when == "before":
