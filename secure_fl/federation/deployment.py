@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["deploy"]
 
 _START_TIMEOUT_S = 120.0
+_EVERY_ADDRESS = "0.0.0.0"  # noqa: S104  compared, not bound
 
 
 def deploy(record: RunRecord, home: Path) -> None:
@@ -48,7 +49,9 @@ def deploy(record: RunRecord, home: Path) -> None:
     """
     config = record.config
     _refuse_absent_kits(config, home / "federation")
-    keys = provision(home / "federation", sites=config.sites, hosts=[config.host])
+    # Nobody is reached by the name of "every address"; a certificate for it would have to be signed for nothing.
+    hosts = [] if config.host == _EVERY_ADDRESS else [config.host]
+    keys = provision(home / "federation", sites=config.sites, hosts=hosts)
     here = config.sites - config.remote_sites
     roster = keys.roster.first(config.sites).declaring(dict(enumerate(site_sizes(config)[:here])))
     roster_file = record.folder / "roster.json"
@@ -94,7 +97,7 @@ def _wiretap(record: RunRecord, keys: FederationKeys) -> Iterator[Wiretap | None
 
 def _reachable(host: str, port: int) -> str:
     """Where a client on this machine finds a listener of `host`."""
-    return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104  compared, not bound
+    return f"{'127.0.0.1' if host == _EVERY_ADDRESS else host}:{port}"
 
 
 @dataclass
@@ -132,7 +135,7 @@ class _Deployment:
             self._start_server(host, ports["inner_port"], superexec_secret)
             for entry in self.roster.entries:
                 if entry.index < config.sites - config.remote_sites:
-                    self._start_site(host, entry, f"{config.host}:{ports['outer_port']}")
+                    self._start_site(host, entry, _reachable(config.host, ports["outer_port"]))
             self._watch(host, superlink)
             if self.wiretap is not None:
                 from secure_fl.audited.evidence import controls_of

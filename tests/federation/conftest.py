@@ -130,7 +130,7 @@ class Federation:
         """Start a site of the test's own, with the kit of site `index`: from `kits`, or where it was made."""
         if isinstance(app, Gated):
             self._gates.append(app)
-        address = self.wait_for("federation-started")[0]["address"]
+        address = str(self.wait_for("federation-started")[0]["address"]).replace("0.0.0.0:", "127.0.0.1:")
         kit = (kits or self._home / "federation" / "sites") / f"site-{index}"
         own = (
             kit_node_config(kit) if self.record.config.secagg == "none" else secagg_node_config(kit, self.record.config)

@@ -193,13 +193,13 @@ def test_too_few_usable_replies_end_the_run_with_the_reason_and_keep_what_is_sav
     # As the how-to says: every kit is at its site, one was lost and replaced, and ca.key is off-line.
     folder, kits, lost = home / "federation", tmp_path / "kits", tmp_path / "lost"
     soon = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=LEAF_DAYS - RENEW_DAYS + 1)
-    provision(folder, sites=3, hosts=[], now=soon)
+    provision(folder, sites=3, hosts=["fl.example.org"], now=soon)
     lost.mkdir()
     (folder / "sites" / "site-2").rename(lost / "site-2")
     roster = provision(folder, sites=3, hosts=[], new_kits=["site-2"], now=soon).roster
     (folder / "sites").rename(kits)
     (folder / "ca.key").rename(tmp_path / "ca.key")
-    running = federate("sites=3", "remote-sites=3", "quorum=0.9", "rounds=3")
+    running = federate("sites=3", "remote-sites=3", "host=0.0.0.0", "quorum=0.9", "rounds=3")
     with pytest.raises(FederationError, match="certificate is not in the roster"):
         running.join(2, honest, kits=lost).result(60)
     running.join(0, honest, kits=kits)
