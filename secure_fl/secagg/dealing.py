@@ -62,11 +62,12 @@ def deal(
     of_self = shamir.split(self_seed, terms.threshold, holders, random=random)
     of_key = shamir.split(mask_private, terms.threshold, holders, random=random)
     pairs = {holder: of_self[holder] + of_key[holder] for holder in holders}
+    masking, sharing = keys.loaded(mask_private), keys.loaded(share_private)
     pair_seeds, unsealing, ciphertexts = {}, {}, {}
     for other in neighbours:
         theirs = adverts[other]
-        pair_seeds[other] = keys.mask_seed(mask_private, theirs.mask_key, transcript, owner, other)
-        secret = keys.shared_secret(share_private, theirs.share_key)
+        pair_seeds[other] = keys.mask_seed(masking, theirs.mask_key, transcript, owner, other)
+        secret = keys.shared_secret(sharing, theirs.share_key)
         unsealing[other] = keys.sealing_key(secret, transcript, other, owner)
         sealing = keys.sealing_key(secret, transcript, owner, other)
         ciphertexts[other] = keys.seal(sealing, pairs[other], transcript, owner, other)

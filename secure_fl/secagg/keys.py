@@ -29,6 +29,7 @@ __all__ = [
     "SIGNATURE",
     "TAG",
     "derive",
+    "loaded",
     "mask_seed",
     "public_of",
     "refuse_low_order",
@@ -73,9 +74,15 @@ def refuse_low_order(public: bytes, index: int) -> None:
         raise WeakKey(f"a key of site {index} is a point of low order", sites=[index])
 
 
-def shared_secret(private: bytes, public: bytes) -> bytes:
+def loaded(private: bytes) -> X25519PrivateKey:
+    """Private bytes made ready for many agreements: OpenSSL works the public half out, which costs as much as one."""
+    return X25519PrivateKey.from_private_bytes(private)
+
+
+def shared_secret(private: X25519PrivateKey | bytes, public: bytes) -> bytes:
     """X25519 (RFC 7748): 32 bytes, the same for both ends. `public` has passed `refuse_low_order`."""
-    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+    own = loaded(private) if isinstance(private, bytes) else private
+    return own.exchange(X25519PublicKey.from_public_bytes(public))
 
 
 def derive(secret: bytes, transcript: bytes, purpose: str, first: int, second: int) -> bytes:
@@ -84,7 +91,7 @@ def derive(secret: bytes, transcript: bytes, purpose: str, first: int, second: i
     return HKDF(SHA256(), KEY, salt=transcript, info=info).derive(secret)
 
 
-def mask_seed(private: bytes, public: bytes, transcript: bytes, one: int, other: int) -> bytes:
+def mask_seed(private: X25519PrivateKey | bytes, public: bytes, transcript: bytes, one: int, other: int) -> bytes:
     """The seed that two sites have in common; from either's private mask key and the other's public one."""
     return derive(shared_secret(private, public), transcript, "mask", min(one, other), max(one, other))
 

@@ -56,6 +56,7 @@ def _add(words: Words, skip: int, plus: Sequence[bytes], minus: Sequence[bytes])
     mask = np.frombuffer(buffer, words.dtype.newbyteorder("<"), CHUNK // words.itemsize)
     for at in range(0, words.size, mask.size):
         chunk = words[at : at + mask.size]
+        part, nothing = mask[: chunk.size], zeros[: chunk.nbytes]
         for stream, combine in streams:
-            stream.fill(zeros[: chunk.nbytes], buffer)
-            combine(chunk, mask[: chunk.size], out=chunk)
+            stream.fill(nothing, buffer)
+            combine(chunk, part, chunk)

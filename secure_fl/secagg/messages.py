@@ -41,9 +41,8 @@ class Advert:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _require(self.mask_key, keys.KEY)
-        _require(self.share_key, keys.KEY)
-        _require(self.signature, keys.SIGNATURE)
+        _require(keys.KEY, self.mask_key, self.share_key)
+        _require(keys.SIGNATURE, self.signature)
 
     @staticmethod
     def statement(slot: Slot, index: int, mask_key: bytes, share_key: bytes) -> bytes:
@@ -83,12 +82,11 @@ class SealedForMe:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _require(self.transcript, DIGEST)
-        _require(self.secret, DIGEST)
-        _require(self.ciphertext, CIPHERTEXT)
-        _require(self.commitments, COMMITMENTS)
-        _require_rows(self.other_leaves, DIGEST)
-        _require(self.signature, keys.SIGNATURE)
+        _require(DIGEST, self.transcript, self.secret)
+        _require(CIPHERTEXT, self.ciphertext)
+        _require(COMMITMENTS, self.commitments)
+        _require_rows(DIGEST, self.other_leaves)
+        _require(keys.SIGNATURE, self.signature)
 
     def verify(self, sender: int, recipient: int, identity: bytes) -> bool:
         """Whether the identity signed this as `sender`, for `recipient`."""
@@ -123,11 +121,10 @@ class Sealed:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _require(self.transcript, DIGEST)
-        _require(self.secret, DIGEST)
-        _require_rows(self.ciphertexts, CIPHERTEXT)
-        _require_rows(self.commitments, COMMITMENTS)
-        _require(self.signature, keys.SIGNATURE)
+        _require(DIGEST, self.transcript, self.secret)
+        _require_rows(CIPHERTEXT, self.ciphertexts)
+        _require_rows(COMMITMENTS, self.commitments)
+        _require(keys.SIGNATURE, self.signature)
 
     @staticmethod
     def statement(
@@ -189,8 +186,8 @@ class Agreement:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _require(self.survivors, DIGEST)
-        _require(self.signature, keys.SIGNATURE)
+        _require(DIGEST, self.survivors)
+        _require(keys.SIGNATURE, self.signature)
 
     @staticmethod
     def digest(transcript: bytes, survivors: Iterable[int]) -> bytes:
@@ -229,9 +226,9 @@ class Opening:
     signature: bytes
 
     def __post_init__(self) -> None:
-        _require_rows(self.self_shares, shamir.SHARE)
-        _require_rows(self.key_shares, shamir.SHARE)
-        _require(self.signature, keys.SIGNATURE)
+        _require_rows(shamir.SHARE, self.self_shares)
+        _require_rows(shamir.SHARE, self.key_shares)
+        _require(keys.SIGNATURE, self.signature)
 
     @staticmethod
     def statement(
@@ -268,8 +265,7 @@ class Opening:
         )
 
 
-def _leaf(ciphertext: bytes, commitments: bytes) -> bytes:
-    return encoding.digest("leaf", ciphertext, commitments)
+_leaf = encoding.pair_digest("leaf", widths=(CIPHERTEXT, COMMITMENTS))
 
 
 def _leaves(ciphertexts: Mapping[int, bytes], commitments: Mapping[int, bytes]) -> dict[int, bytes]:
@@ -282,12 +278,13 @@ def _sealed_statement(transcript: bytes, owner: int, secret: bytes, leaves: Mapp
     return encoding.statement("sealed", transcript, encoding.index_bytes(owner), secret, encoding.table(leaves))
 
 
-def _require(value: bytes, length: int) -> None:
-    if len(value) != length:
-        raise Malformed(f"a field has {len(value)} bytes instead of {length}")
+def _require(length: int, *values: bytes) -> None:
+    for value in values:
+        if len(value) != length:
+            raise Malformed(f"a field has {len(value)} bytes instead of {length}")
 
 
-def _require_rows(rows: Mapping[int, bytes], width: int) -> None:
-    widths = {rows.width} if type(rows) is encoding.Table else set(map(len, rows.values()))
-    if not widths <= {width}:
-        raise Malformed(f"fields have {sorted(widths)} bytes instead of {width}")
+def _require_rows(width: int, rows: Mapping[int, bytes]) -> None:
+    if type(rows) is encoding.Table and rows.width == width:
+        return
+    _require(width, *rows.values())

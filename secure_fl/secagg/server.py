@@ -164,7 +164,9 @@ class Server:
         return inboxes
 
     def take_masked(self, index: int, words: Words) -> None:
-        """Add one site's masked vector, (terms.words,) of the ring's type; it is not kept.
+        """Add one site's masked vector, (terms.words,) of the ring's type.
+
+        It is not kept, but for the first, which is neither copied nor changed and has to stay until the second comes.
 
         Raises:
             UnexpectedSender, DuplicateMessage, WrongVector.
@@ -172,10 +174,10 @@ class Server:
         self._admit(Trip.VECTORS, index)
         if words.shape != (self._terms.words,) or words.dtype != np.dtype(f"uint{self._terms.ring_bits}"):
             raise WrongVector(f"site {index} sends a vector {words.shape} of {words.dtype}", sites=[index])
-        if self._taken:
+        if len(self._taken) > 1:
             np.add(self._sum, words, out=self._sum)
-        else:
-            self._sum = np.array(words)
+        else:  # the second makes a sum of our own, and it takes two for a quorum
+            self._sum = np.add(self._sum, words) if self._taken else words
         self._taken.add(index)
 
     def close_masked(self) -> tuple[int, ...]:
@@ -253,7 +255,7 @@ class Server:
         minus = [recovery.self_seed(owner) for owner in self._survivors]
         survivors = frozenset(self._survivors)
         for owner in dropped:
-            private = recovery.mask_private(owner, self._adverts[owner].mask_key)
+            private = keys.loaded(recovery.mask_private(owner, self._adverts[owner].mask_key))
             for other in survivors.intersection(self._graph[owner]):
                 theirs = self._adverts[other].mask_key
                 seed = keys.mask_seed(private, theirs, self._transcript, owner, other)

@@ -26,6 +26,7 @@ SHARE: Final = 33
 """Bytes of a share."""
 
 _DRAWN: Final = 48
+_INDEXES: Final = 8  # bytes of owner and holder
 
 
 def split(secret: bytes, threshold: int, holders: Iterable[int], *, random: Callable[[int], bytes]) -> dict[int, bytes]:
@@ -62,7 +63,13 @@ def combine(shares: Mapping[int, bytes]) -> bytes | None:
 
 def commitment(kind: str, transcript: bytes, owner: int, holder: int, value: bytes) -> bytes:
     """What an owner signs of a share (or, with itself as the holder, of a secret) without showing it: 32 bytes."""
-    return encoding.digest(kind, transcript, encoding.index_list((owner, holder)), value)
+    return _committing(kind, transcript, len(value))(encoding.index_list((owner, holder)), value)
+
+
+@lru_cache(maxsize=64)
+def _committing(kind: str, transcript: bytes, width: int) -> Callable[[bytes, bytes], bytes]:
+    """One slot has n² commitments of a kind."""
+    return encoding.pair_digest(kind, transcript, widths=(_INDEXES, width))
 
 
 @lru_cache(maxsize=256)

@@ -45,6 +45,12 @@ def test_a_digest_is_sha_256_of_the_statement() -> None:
     assert encoding.digest("label", b"ab", b"") == hashlib.sha256(spelled).digest()
 
 
+@pytest.mark.parametrize("pair", [(b"ab", b"%cd"), (b"", b"abc"), (b"ab", b"abcd"), (b"abc", b"de")])
+def test_a_pair_s_digest_is_that_of_its_statement_whatever_its_widths(pair: tuple[bytes, bytes]) -> None:
+    for first in ((), (b"first",)):
+        assert encoding.pair_digest("label", *first, widths=(2, 3))(*pair) == encoding.digest("label", *first, *pair)
+
+
 @pytest.mark.parametrize("indexes", [[1, 1], [2, 1]])
 def test_indexes_twice_or_out_of_order_are_refused(indexes: list[int]) -> None:
     with pytest.raises(Malformed):
@@ -65,3 +71,7 @@ def test_tables_and_lists_that_are_cut_short_are_refused() -> None:
 def test_what_is_no_roster_index_is_refused(index: object) -> None:
     with pytest.raises(Malformed):
         encoding.index_bytes(index)  # type: ignore[arg-type]
+    with pytest.raises(Malformed):
+        encoding.index_list([0, index])  # type: ignore[list-item]
+    with pytest.raises(Malformed):
+        encoding.table({index: b""})  # type: ignore[dict-item]
