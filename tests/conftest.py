@@ -7,6 +7,7 @@ on a download without saying so cannot pass by luck, and what we say about being
 from __future__ import annotations
 
 import errno
+import gc
 import ipaddress
 import os
 import socket
@@ -62,6 +63,12 @@ def _unplugged(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_unplugged)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now (torch, Flower) stays: the collector need not walk through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

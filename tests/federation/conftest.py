@@ -24,14 +24,15 @@ from tests.federation.adversaries import Gated
 
 MakeRecord = Callable[..., RunRecord]
 
+SMALL = ("samples=200", "test-samples=100", "local-epochs=1", "rounds=2", "sites=3", "min-size=5")
+
 
 @pytest.fixture
 def make_record(home: Path) -> MakeRecord:
     """`make_record("rounds=1", …)`: a record of the smallest real run (digits, light CNN)."""
 
     def make(*assignments: str) -> RunRecord:
-        small = ("samples=200", "test-samples=100", "local-epochs=1", "rounds=2", "sites=3", "min-size=5")
-        resolved = resolve(flags={}, assignments=(*small, *assignments), environ={}, preset="smoke")
+        resolved = resolve(flags={}, assignments=(*SMALL, *assignments), environ={}, preset="smoke")
         return RunRecord.create(home, resolved, command=("test",))
 
     return make

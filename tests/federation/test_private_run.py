@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,40 +42,57 @@ def ledgers(home: Path) -> list[Ledger]:
     return [Ledger(ledger_file(home, f"site-{index}")) for index in range(3)]
 
 
-def test_each_round_is_in_each_sites_ledger_and_epsilon_is_in_the_record_and_the_plots(tmp_path):
-    record = make(tmp_path)
-    execute(record, tmp_path)
-    spent = [row.epsilon for row in record.rounds()]
+@pytest.fixture(scope="module")
+def private(tmp_path_factory) -> RunRecord:
+    """A run as it should be, at a home of its own; nobody writes into it."""
+    home = tmp_path_factory.mktemp("private")
+    record = make(home)
+    execute(record, home)
+    return record
+
+
+@pytest.fixture(scope="module")
+def of_a_seed(tmp_path_factory) -> RunRecord:
+    """The same run with noise that anybody can repeat."""
+    home = tmp_path_factory.mktemp("seed")
+    record = make(home, "insecure-test-rng=true")
+    execute(record, home)
+    return record
+
+
+def test_each_round_is_in_each_sites_ledger_and_epsilon_is_in_the_record_and_the_plots(private):
+    spent = [row.epsilon for row in private.rounds()]
     assert spent[0] == 0.0 < spent[1] < spent[2] <= 8.0
-    for ledger in ledgers(tmp_path):
+    for ledger in ledgers(private.folder.parents[1]):
         ledger.verify()
         assert [(each.run, each.round, each.unit) for each in ledger.spendings()] == [
-            (record.id, number, "sample") for number in (1, 2)
+            (private.id, number, "sample") for number in (1, 2)
         ]
-    (promise,) = record.summary().start["privacy"]
+    (promise,) = private.summary().start["privacy"]
     assert promise["unit"] == "image" and promise["adjacency"] == "add-remove" and promise["accountant"] == "prv"
     assert promise["epsilon"] == pytest.approx(spent[2]) and "not_private" not in promise
-    assert (record.folder / "plots" / "privacy.png").stat().st_size > 5_000
+    assert (private.folder / "plots" / "privacy.png").stat().st_size > 5_000
 
 
-def test_nothing_measured_on_images_leaves_a_site_under_dp_sgd(tmp_path):
-    record = make(tmp_path)
-    execute(record, tmp_path)
-    replies = [event for event in record.events() if event.kind == "reply-accepted"]
+def test_nothing_measured_on_images_leaves_a_site_under_dp_sgd(private):
+    replies = [event for event in private.events() if event.kind == "reply-accepted"]
     assert len(replies) == 6
     for reply in replies:
         assert not MEASURED & set(reply.fields), reply.fields
         assert reply["steps"] == 10 and reply["dp_epsilon"] > 0
-    assert not [event for event in record.events() if event.kind == "site-evaluated"]
-    assert all(event["data"].startswith("keyed:") for event in record.events() if event.kind == "site-joined")
+    assert not [event for event in private.events() if event.kind == "site-evaluated"]
+    assert all(event["data"].startswith("keyed:") for event in private.events() if event.kind == "site-joined")
 
 
-def test_noise_is_of_no_seed_unless_that_is_asked_for_and_then_the_run_says_that_it_is_not_private(tmp_path):
-    ends = []
-    for assignments in ((), (), ("insecure-test-rng=true",), ("insecure-test-rng=true",)):
-        record = make(tmp_path / str(len(ends)), *assignments)
-        execute(record, tmp_path / str(len(ends)))
-        ends.append((ending(record)["model_sha256"], "not_private" in record.summary().start["privacy"][0]))
+def test_noise_is_of_no_seed_unless_that_is_asked_for_and_then_the_run_says_that_it_is_not_private(
+    tmp_path, private, of_a_seed
+):
+    again = []
+    for name, assignments in (("real", ()), ("seed", ("insecure-test-rng=true",))):
+        again.append(make(tmp_path / name, *assignments))
+        execute(again[-1], tmp_path / name)
+    runs = (private, again[0], of_a_seed, again[1])
+    ends = [(ending(record)["model_sha256"], "not_private" in record.summary().start["privacy"][0]) for record in runs]
     assert ends[0][0] != ends[1][0] and ends[2][0] == ends[3][0]
     assert [marked for _, marked in ends] == [False, False, True, True]
 
@@ -117,13 +133,10 @@ def test_the_noise_in_the_updates_of_a_real_run_is_the_noise_that_its_ledger_say
     assert np.abs(together).max() < 6 / np.sqrt(len(kept.updates[0]))  # sites and rounds draw noise of their own
 
 
-def test_a_site_counts_test_noise_and_says_that_it_protects_nobody(tmp_path):
-    record = make(tmp_path, "insecure-test-rng=true")
-    execute(record, tmp_path)
-    assert all(each.test_rng for ledger in ledgers(tmp_path) for each in ledger.spendings())
-    real = make(tmp_path / "real")
-    execute(real, tmp_path / "real")
-    assert not any(each.test_rng for ledger in ledgers(tmp_path / "real") for each in ledger.spendings())
+def test_a_site_counts_test_noise_and_says_that_it_protects_nobody(private, of_a_seed):
+    for record, marked in ((of_a_seed, True), (private, False)):
+        spent = [each for ledger in ledgers(record.folder.parents[1]) for each in ledger.spendings()]
+        assert spent and all(each.test_rng is marked for each in spent)
 
 
 def test_when_the_budget_is_spent_the_run_stops_before_the_step_and_keeps_its_model(tmp_path):
@@ -171,6 +184,7 @@ def test_a_site_that_cannot_afford_the_run_stays_out_and_the_others_train(tmp_pa
     assert all(row.accepted == ("site-0", "site-2") for row in record.rounds()[1:])
 
 
+# One process imports torch and Flower, and forks one for each moment.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -180,22 +194,39 @@ from secure_fl.privacy import engine
 from secure_fl.runs import RunRecord
 def die(*args, **named):
     os.kill(os.getpid(), signal.SIGKILL)
-where, record = sys.argv[2], RunRecord.open(Path(sys.argv[1]))
-if where == "before the first noise":
-    engine.PrivateOptimizer.add_noise = die
-elif where == "after training":
-    client_app.update_reply = die
-execute(record, record.folder.parents[1])
+def drive(where, folder):
+    if where == "before the first noise":
+        engine.PrivateOptimizer.add_noise = die
+    elif where == "after training":
+        client_app.update_reply = die
+    record = RunRecord.open(Path(folder))
+    execute(record, record.folder.parents[1])
+for case in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        try:
+            drive(*case.split("|"))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, case
 """
+MOMENTS = ("before the first noise", "after training")
 
 
-@pytest.mark.parametrize("where", ["before the first noise", "after training"])
-def test_a_crash_between_ledger_noise_and_send_never_counts_too_little(tmp_path, where):
-    record, root = make(tmp_path), Path(__file__).parents[2]
-    command = [sys.executable, "-c", KILLED, str(record.folder), where]
-    killed = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    counted = [ledger.spendings() for ledger in ledgers(tmp_path)]
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> dict[str, RunRecord]:
+    """A record for each of MOMENTS, whose process was killed then."""
+    records = {where: make(tmp_path_factory.mktemp("killed")) for where in MOMENTS}
+    command = [sys.executable, "-c", KILLED, *(f"{where}|{record.folder}" for where, record in records.items())]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return records
+
+
+@pytest.mark.parametrize("where", MOMENTS)
+def test_a_crash_between_ledger_noise_and_send_never_counts_too_little(killed, where):
+    record = killed[where]
+    counted = [ledger.spendings() for ledger in ledgers(record.folder.parents[1])]
     # Sites train one after the other here: the first had touched its images, the others had not.
     assert [len(each) for each in counted] == [1, 0, 0]
     assert (counted[0][0].run, counted[0][0].round) == (record.id, 1)

@@ -23,18 +23,29 @@ from secure_fl.app.secagg import wire
 from secure_fl.app.secagg.layout import Layout, Tally
 from secure_fl.app.secagg.site import rounding_seed
 from secure_fl.app.strategy import FedAvg
+from secure_fl.config_sources import resolve
 from secure_fl.data import site_sizes
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
 from secure_fl.runs import Event, RunRecord
 from tests.federation.adversaries import honest
-from tests.federation.conftest import Federation, MakeRecord
+from tests.federation.conftest import SMALL, Federation, MakeRecord
 from tests.federation.test_deployment import LAUNCH, final
 
 Federate = Callable[..., Federation]
 
 FIVE = ("sites=5", "samples=250", "secagg=full")
 TRIPS = (wire.ADVERTISE, wire.SHARE, wire.MASKED, wire.AGREE, wire.OPEN)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    """The run of five sites to which those that were cut off must come."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    resolved = resolve(flags={}, assignments=(*SMALL, "grid=local", *FIVE, "rounds=2"), environ={}, preset="smoke")
+    record = RunRecord.create(home, resolved, command=("test",))
+    execute(record, home)
+    return record
 
 
 def of_kind(record: RunRecord, kind: str, **fields: object) -> list[Event]:
@@ -141,7 +152,9 @@ def test_a_site_dies_at_each_trip_and_a_process_is_killed_and_every_round_comes_
         assert b"".join(key.read_bytes().splitlines()[1:-1])[20:60] not in written
 
 
-def test_a_coordinator_that_crashed_between_opening_and_saving_repeats_the_round(make_record: MakeRecord, home: Path):
+def test_a_coordinator_that_crashed_between_opening_and_saving_repeats_the_round(
+    make_record: MakeRecord, home: Path, undisturbed: RunRecord
+):
     record = make_record("grid=deployment", *FIVE, "rounds=2")
     process = subprocess.Popen([sys.executable, "-c", LAUNCH, str(record.folder), str(home)])
     try:
@@ -161,10 +174,7 @@ def test_a_coordinator_that_crashed_between_opening_and_saving_repeats_the_round
     after = [json.loads(line)["round"] for line in opened.read_text().splitlines()]
     assert (before, after) == ([1], [1, 2])
     assert {each["attempt"] for each in of_kind(record, "secagg-slot", round=1)} == {1, 3}
-
-    local = make_record("grid=local", *FIVE, "rounds=2")
-    execute(local, home)
-    assert final(record)["model_sha256"] == final(local)["model_sha256"]
+    assert final(record)["model_sha256"] == final(undisturbed)["model_sha256"]
 
 
 def test_the_same_seed_gives_the_same_model_though_all_keys_differ_and_ten_sites_sum_as_five(make_record, home):
@@ -184,7 +194,7 @@ def test_the_same_seed_gives_the_same_model_though_all_keys_differ_and_ten_sites
     assert started["site_identities"] is False
 
 
-def test_a_round_that_is_cut_off_before_its_opening_goes_on_when_the_run_is_resumed(make_record, home):
+def test_a_round_that_is_cut_off_before_its_opening_goes_on_when_the_run_is_resumed(make_record, home, undisturbed):
     record = make_record("grid=local", *FIVE, "rounds=2")
 
     def interrupted(message: Message) -> Message:
@@ -202,6 +212,4 @@ def test_a_round_that_is_cut_off_before_its_opening_goes_on_when_the_run_is_resu
     finally:
         simulation.LocalGrid = original
     execute(record, home)
-    whole = make_record("grid=local", *FIVE, "rounds=2")
-    execute(whole, home)
-    assert final(record)["model_sha256"] == final(whole)["model_sha256"]
+    assert final(record)["model_sha256"] == final(undisturbed)["model_sha256"]

@@ -306,11 +306,14 @@ def test_a_picture_is_classified_however_it_comes_and_a_bomb_is_refused_by_its_n
     assert card.locator("[data-guesses] tr").count() == 5
     card.locator("button:has-text('Show where it looked')").click()
     card.locator("[data-heat][src^=blob]").wait_for()
+    assert card.locator("[data-preview][src^=blob]").is_visible()
 
     give(page, "drop", bomb(9408), "bomb.png")
-    fault = page.locator("article.answer:has-text('bomb.png') [data-fault]")
+    refused = page.locator("article.answer:has-text('bomb.png')")
+    fault = refused.locator("[data-fault]")
     fault.wait_for()
     assert "88.5 megapixels" in fault.inner_text() and "the limit is 24" in fault.inner_text()
+    assert refused.locator("[data-preview]").get_attribute("src") is None  # nor does the browser unpack it
 
     give(page, "paste", jpeg(), "pasted.jpg")
     page.locator("article.answer:has-text('pasted.jpg') [data-guesses] tr").first.wait_for()

@@ -22,11 +22,8 @@ function newCard(file) {
   const card = template.content.firstElementChild.cloneNode(true);
   const at = (name) => card.querySelector(`[data-${name}]`);
   at("name").textContent = file.name;
-  const address = URL.createObjectURL(file);
-  at("preview").src = address;
-  at("preview").alt = `your picture ${file.name}`;
   at("preview").addEventListener("error", () => { at("preview").hidden = true; });
-  at("remove").addEventListener("click", () => { URL.revokeObjectURL(address); card.remove(); });
+  at("remove").addEventListener("click", () => { URL.revokeObjectURL(at("preview").src); card.remove(); });
   const choice = card.querySelector("select");
   choice.id = `truth-${++count}`;
   card.querySelector("label").htmlFor = choice.id;
@@ -70,6 +67,10 @@ function fail(card, words) {
 function show(card, file, said) {
   const at = (name) => card.querySelector(`[data-${name}]`);
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  // Only now: a picture that the server would not take, this browser does not unpack either.
+  at("preview").src = URL.createObjectURL(file);
+  at("preview").alt = `your picture ${file.name}`;
+  at("preview").hidden = false;
   at("top").textContent = said.guesses[0].label;
   at("confidence").textContent = said.confidence;
   for (const guess of said.guesses) {
