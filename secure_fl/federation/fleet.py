@@ -45,7 +45,7 @@ from flwr.supercore.inflatable.inflatable_object import (
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, inflate_object_from_contents, pull_objects
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
@@ -212,14 +212,17 @@ class FleetConnection:
                 clientapp_runtime_list=[compute_s],
             )
         confirmations, self._taken = [("confirm-message-received", each) for each in self._taken], []
-        self._parcels.push(
-            announcement,
-            PushMessagesResponse,
-            contents,
-            node=self._node,
-            run_id=reply.metadata.run_id,
-            before=confirmations,
-        )
+        try:
+            self._parcels.push(
+                announcement,
+                PushMessagesResponse,
+                contents,
+                node=self._node,
+                run_id=reply.metadata.run_id,
+                before=confirmations,
+            )
+        except ObjectPushError as error:  # the round goes on without our reply, and so do we
+            logger.warning("our reply is lost: %s", error)
 
     def _beat(self) -> None:
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=_HEARTBEAT_INTERVAL_S)
