@@ -299,6 +299,9 @@ def test_a_picture_is_classified_however_it_comes_and_a_bomb_is_refused_by_its_n
     page_of: Callable[[Role], Page], center: Served
 ) -> None:
     page = page_of(Role.VIEWER)
+    # Playwright asks the browser for its file choosers without waiting for the answer. Asked for only at the key press,
+    # a chooser may open (and be cancelled) before the browser hands it over; asked for here, that is long settled.
+    page.on("filechooser", lambda _: None)
     page.goto(f"{center.url}/classify")
     give(page, "drop", jpeg(), "dropped.jpg")
     card = page.locator("article.answer:has-text('dropped.jpg')")
