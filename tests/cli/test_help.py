@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,12 +138,14 @@ class LivedIn:
         assert result.exit_code == 0, result.stdout + result.stderr
 
     def prepare(self, command: str) -> None:
-        """Make the latest run one that `command` is meant for."""
+        """Make the latest run, or the federation, one that `command` is meant for."""
         settings = {"grid": "local", "model": "light_cnn", "rounds": 1, "samples": 90, "test_samples": 30}
         if command in ("secure-fl runs stop", "secure-fl runs resume"):
             record = RunRecord.create(self.home, ResolvedConfig(RunConfig(**settings), {}), environment={})
             if command.endswith("stop"):
                 record.append("run-started", pid=os.getpid(), resumed_from_round=None)
+        elif command == "secure-fl federation provision":
+            shutil.rmtree(self.home / "federation" / "sites" / "site-2", ignore_errors=True)  # lost
 
 
 @pytest.fixture(scope="module")
