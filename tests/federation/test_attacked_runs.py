@@ -146,6 +146,8 @@ def test_each_attack_on_the_wire_is_carried_out_by_a_process_and_named_and_moves
     for row in running.record.rounds()[1:]:
         assert row.accepted == tuple(f"site-{index}" for index in honest)
     refused = {(event["who"], event["reason"]) for event in running.find("site-refused")}
+    # A request that was under way while this machine's clock was set is no attack, and the gate says so.
+    refused = {(who, reason) for who, reason in refused if "its clock and ours differ" not in reason}
     assert refused == {(name_of[kind], why) for kind, why in AT_THE_DOOR.items()}
     assert model(running.record) == model(with_only(honest, make_record("grid=local", *case)))
 
