@@ -105,15 +105,24 @@ def sign_shares(scene: Scene) -> NDArray[np.float64]:
 def largest_cluster(features: NDArray[np.float64]) -> Mask:
     """(n,): the largest cluster by mean shift with a flat window (Comaniciu and Meer 2002) over (n, k) features.
 
-    The window reaches, on average over the points, to the nearest half of all points, as scikit-learn estimates it.
+    The window reaches, on average over the points, to the nearest half of all points, as scikit-learn estimates it;
+    of modes with as many points the one with the greater features goes first, as there. The order of the points
+    does not matter, to the bit: they are sorted first.
     """
+    order = np.lexsort(features.T[::-1])
+    largest = np.zeros(len(features), bool)
+    largest[order] = _largest_of_sorted(features[order])
+    return largest
+
+
+def _largest_of_sorted(features: NDArray[np.float64]) -> Mask:
     n = len(features)
     apart = np.linalg.norm(features[:, None] - features[None, :], axis=2)
     width = max(float(np.sort(apart, axis=1)[:, max(n // 2, 1) - 1].mean()), 1e-12)
     modes = np.array([_mode(features, start, width) for start in features])
     weight = (np.linalg.norm(features[None, :] - modes[:, None], axis=2) <= width).sum(axis=1)
     centres: list[NDArray[np.float64]] = []
-    for index in np.argsort(-weight, kind="stable"):
+    for index in np.lexsort([*modes.T[::-1], weight])[::-1]:
         if all(np.linalg.norm(modes[index] - centre) > width for centre in centres):
             centres.append(modes[index])
     label = np.argmin(np.linalg.norm(features[:, None] - np.array(centres)[None, :], axis=2), axis=1)

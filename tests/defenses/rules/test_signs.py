@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.cluster import MeanShift, estimate_bandwidth
@@ -33,9 +35,14 @@ def test_the_largest_cluster_is_that_of_mean_shift(seed: int) -> None:
     features = np.vstack([rng.normal(0.5, 0.01, (n - far, 3)), rng.normal(0.7, 0.01, (far, 3))])
     width = estimate_bandwidth(features, quantile=0.5, n_samples=None)
     labels = MeanShift(bandwidth=width).fit(features).labels_
-    sizes = np.bincount(labels)
-    if (sizes == sizes.max()).sum() == 1:
-        np.testing.assert_array_equal(largest_cluster(features), labels == sizes.argmax())
+    np.testing.assert_array_equal(largest_cluster(features), labels == np.bincount(labels).argmax())
+
+
+def test_of_two_clusters_as_large_the_one_with_the_greater_features_counts_in_whatever_order() -> None:
+    features = np.array([[0.5, 0.0, 0.5], [0.51, 0.0, 0.49], [0.7, 0.0, 0.3], [0.71, 0.0, 0.29]])
+    for order in itertools.permutations(range(4)):
+        shuffled = features[list(order)]
+        np.testing.assert_array_equal(largest_cluster(shuffled), shuffled[:, 0] > 0.6)
 
 
 def test_signguard_leaves_out_turned_and_stretched_updates_and_shortens_the_rest() -> None:
