@@ -6,11 +6,13 @@ import hashlib
 import hmac
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from nacl.signing import SigningKey
 
 from secure_fl.secagg import keys
 from secure_fl.secagg.errors import WeakKey
@@ -59,6 +61,57 @@ def test_ed25519_signs_as_in_rfc_8032() -> None:
         assert keys.verify(h(public), h(message), h(signature))
         assert not keys.verify(h(public), h(message) + b"\0", h(signature))
         assert not keys.verify(h(public)[:-1], h(message), h(signature))
+
+
+NEUTRAL = (1).to_bytes(32, "little")
+# Points of order 1, 2, 4, 4, 8, as RFC 8032 writes them.
+SMALL_ORDER = [
+    NEUTRAL,
+    (P - 1).to_bytes(32, "little"),
+    bytes(32),
+    bytes(31) + b"\x80",
+    h("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+]
+
+
+@pytest.mark.parametrize("identity", SMALL_ORDER, ids=bytes.hex)
+def test_no_signature_stands_for_many_texts_under_an_identity_of_small_order(identity: bytes) -> None:
+    signature = NEUTRAL + bytes(32)  # R neutral, S = 0: for one text in the order of the identity, or for each
+    texts = [bytes([number]) for number in range(100)]
+    assert sum(openssl_verifies(identity, text, signature) for text in texts) > 1
+    assert not any(keys.verify(identity, text, signature) for text in texts)
+
+
+def test_a_signature_whose_point_is_of_small_order_or_whose_number_is_too_large_is_refused() -> None:
+    own = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    public, signature = own.public_key().public_bytes_raw(), own.sign(b"text")
+    assert keys.verify(public, b"text", signature)
+    order = 2**252 + 27742317777372353535851937790883648493
+    larger = int.from_bytes(signature[32:], "little") + order
+    assert not keys.verify(public, b"text", signature[:32] + larger.to_bytes(32, "little"))
+    assert not any(keys.verify(public, b"text", point + signature[32:]) for point in SMALL_ORDER)
+
+
+def test_what_either_library_signs_both_verify_and_neither_what_was_altered() -> None:
+    for number in range(30):
+        own = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(bytes([number])).digest())
+        public, text = own.public_key().public_bytes_raw(), bytes(range(number))
+        signature = own.sign(text)
+        assert signature == SigningKey(own.private_bytes_raw()).sign(text).signature
+        assert keys.verify(public, text, signature)
+        assert openssl_verifies(public, text, signature)
+        for at in range(64):
+            flipped = signature[:at] + bytes([signature[at] ^ 1 << number % 8]) + signature[at + 1 :]
+            assert not keys.verify(public, text, flipped)
+            assert not openssl_verifies(public, text, flipped)
+
+
+def openssl_verifies(identity: bytes, text: bytes, signature: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(identity).verify(signature, text)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def test_hkdf_derives_as_in_rfc_5869() -> None:
