@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -128,9 +128,7 @@ class _Round:
                 data = self._clients[i].share(self._terms, shown).to_bytes()
             self._take(self._server.take_sealed, Sealed, i, data)
         with self._on("server"):
-            inboxes = {
-                i: {j: each.to_bytes() for j, each in inbox.items()} for i, inbox in self._server.close_sealed().items()
-            }
+            inboxes = self._server.close_sealed()
         clear: Words = np.zeros(self._terms.words, self._codec.ring.dtype)
         vectors = {i: self._masked(i, inboxes[i], clear) for i in there}
         with self._on("server"):
@@ -159,7 +157,7 @@ class _Round:
         with self._on("server"):
             take(index, kind.from_bytes(data))
 
-    def _masked(self, i: int, inbox: dict[int, bytes], clear: Words) -> bytes:
+    def _masked(self, i: int, inbox: Mapping[int, bytes], clear: Words) -> bytes:
         """One site's masked vector; its unmasked words are added to `clear`, untimed."""
         with self._on(i):
             words = np.empty(self._terms.words, clear.dtype)
@@ -167,7 +165,7 @@ class _Round:
             words[self._d :] = self._counters.encode({"images": self._weights[i]})
         clear += words
         with self._on(i):
-            self._clients[i].mask({j: SealedForMe.from_bytes(each) for j, each in inbox.items()}, words)
+            self._clients[i].mask(SealedForMe.inbox(inbox), words)
             data = words.tobytes()
         self._sent[i] += len(data)
         return data

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from secure_fl.secagg import encoding, keys
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.graph import neighbourhoods, shape_of
-from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed
+from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed, SealedForMe
 from secure_fl.secagg.ring import Words
 from secure_fl.secagg.server import SecureSum, Server
 from secure_fl.secagg.shamir import split
@@ -100,7 +100,7 @@ class _Played:
         for i, client in clients.items():
             self.sealed[i] = client.share(self.terms, self.adverts)
             server.take_sealed(i, self.sealed[i])
-        self.inboxes = server.close_sealed()
+        self.inboxes = {i: SealedForMe.inbox(rows) for i, rows in server.close_sealed().items()}
         self.vectors = {i: self._vector(case, i) for i in members}
         self.masked: dict[int, Words] = {}
         for i in (i for i in members if i not in case.no_vector):

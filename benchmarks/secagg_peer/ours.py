@@ -21,7 +21,7 @@ from secure_fl.secagg import keys
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.errors import SecAggError
 from secure_fl.secagg.graph import threshold_of
-from secure_fl.secagg.messages import Advert
+from secure_fl.secagg.messages import Advert, SealedForMe
 from secure_fl.secagg.terms import Policy, Slot, Terms
 
 __all__ = [
@@ -57,7 +57,9 @@ class Sites:
         sealed = {index: client.share(self.terms, adverts) for index, client in self.clients.items()}
         for index, client in self.clients.items():
             others = [owner for owner in sealed if owner != index]
-            client.mask({owner: sealed[owner].inbox([index])[index] for owner in others}, vectors[index])
+            client.mask(
+                SealedForMe.inbox({owner: sealed[owner].inbox([index])[index] for owner in others}), vectors[index]
+            )
 
 
 def sites_of(number: int) -> Sites:

@@ -21,7 +21,7 @@ import numpy as np
 from secure_fl.secagg.keystream import KeyStream
 from secure_fl.secagg.ring import Words
 
-__all__ = ["CHUNK", "add_masks"]
+__all__ = ["CHUNK", "add_masks", "add_words"]
 
 CHUNK: Final = 1 << 17
 """Bytes that are masked at a time: the words, a mask and the cipher's input fit the second-level cache together."""
@@ -46,6 +46,15 @@ def add_masks(words: Words, *, plus: Sequence[bytes], minus: Sequence[bytes], th
         parts = [pool.submit(_add, words[at : at + per_thread], at * words.itemsize, plus, minus) for at in starts]
     for part in parts:
         part.result()
+
+
+def add_words(words: Words, vectors: Sequence[Words]) -> None:
+    """Add vectors of the same shape and type, in place, modulo 2^b: (d,) each, and `words` is read and written once."""
+    step = CHUNK // words.itemsize
+    for at in range(0, words.size if vectors else 0, step):
+        chunk = words[at : at + step]
+        for vector in vectors:
+            np.add(chunk, vector[at : at + step], chunk)
 
 
 def _add(words: Words, skip: int, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:

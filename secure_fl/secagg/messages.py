@@ -105,6 +105,11 @@ class SealedForMe:
         transcript, secret, ciphertext, commitments, leaves, signature = encoding.unpack(data, 6)
         return cls(transcript, secret, ciphertext, commitments, encoding.from_table(leaves, DIGEST), signature)
 
+    @classmethod
+    def inbox(cls, rows: Mapping[int, bytes]) -> dict[int, SealedForMe]:
+        """What one recipient was sealed, by sender; raises Malformed."""
+        return {sender: cls.from_bytes(data) for sender, data in rows.items()}
+
 
 @dataclass(frozen=True)
 class Sealed:
@@ -146,19 +151,18 @@ class Sealed:
         signed = _sealed_statement(self.transcript, owner, self.secret, self._leaves)
         return keys.verify(identity, signed, self.signature)
 
-    def inbox(self, recipients: Iterable[int]) -> dict[int, SealedForMe]:
-        """What each recipient, one of those sealed to, gets to see."""
-        return {
-            recipient: SealedForMe(
-                self.transcript,
-                self.secret,
-                self.ciphertexts[recipient],
-                self.commitments[recipient],
-                self._leaves.without(recipient),
-                self.signature,
-            )
-            for recipient in recipients
-        }
+    def inbox(self, recipients: Iterable[int]) -> dict[int, bytes]:
+        """What each recipient, one of those sealed to, gets to see: the bytes of its SealedForMe.
+
+        Not the message itself: the coordinator carries n² of them and reads none.
+        """
+        head, signature = encoding.pack(self.transcript, self.secret), encoding.pack(self.signature)
+        rows = {}
+        for recipient in recipients:
+            leaves = self._leaves.without(recipient).data
+            middle = encoding.pack(self.ciphertexts[recipient], self.commitments[recipient], leaves)
+            rows[recipient] = head + middle + signature
+        return rows
 
     def to_bytes(self) -> bytes:
         """The same message, the same bytes."""

@@ -37,13 +37,17 @@ from secure_fl.secagg.errors import (
 )
 from secure_fl.secagg.graph import neighbourhoods
 from secure_fl.secagg.judgement import judge_advert, judge_agreement
-from secure_fl.secagg.masks import add_masks
-from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed, SealedForMe, transcript_of
+from secure_fl.secagg.masks import add_masks, add_words
+from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed, transcript_of
 from secure_fl.secagg.recovery import Recovery
 from secure_fl.secagg.ring import Words
 from secure_fl.secagg.terms import Terms
 
 __all__ = ["SecureSum", "Server", "Trip"]
+
+
+_TOGETHER = 64 << 20
+"""Bytes of masked vectors that are held so that they can be added together."""
 
 
 class Trip(IntEnum):
@@ -92,7 +96,8 @@ class Server:
         self._transcript = b""
         self._graph: dict[int, tuple[int, ...]] = {}
         self._sealed: dict[int, Sealed] = {}
-        self._sum: Words = np.zeros(0, np.uint32)
+        self._sum: Words = np.zeros(terms.words, f"uint{terms.ring_bits}")
+        self._waiting: list[Words] = []
         self._survivors: tuple[int, ...] = ()
         self._digest = b""
         self._agreements: dict[int, Agreement] = {}
@@ -153,20 +158,21 @@ class Server:
         self._sealed[index] = sealed
         self._taken.add(index)
 
-    def close_sealed(self) -> Mapping[int, Mapping[int, SealedForMe]]:
-        """The inbox of each site that shared: by recipient, by sender; raises TooFewSites."""
+    def close_sealed(self) -> Mapping[int, Mapping[int, bytes]]:
+        """The inbox of each site that shared: by recipient, by sender, bytes of SealedForMe; raises TooFewSites."""
         self._close(Trip.SHARES)
-        inboxes: dict[int, dict[int, SealedForMe]] = {index: {} for index in sorted(self._sealed)}
+        inboxes: dict[int, dict[int, bytes]] = {index: {} for index in sorted(self._sealed)}
         for sender in inboxes:
             there = [neighbour for neighbour in self._graph[sender] if neighbour in inboxes]
-            for recipient, sealed in self._sealed[sender].inbox(there).items():
-                inboxes[recipient][sender] = sealed
+            for recipient, data in self._sealed[sender].inbox(there).items():
+                inboxes[recipient][sender] = data
         return inboxes
 
     def take_masked(self, index: int, words: Words) -> None:
         """Add one site's masked vector, (terms.words,) of the ring's type.
 
-        It is not kept, but for the first, which is neither copied nor changed and has to stay until the second comes.
+        It is neither copied nor changed, and may be read until the trip is closed. A few are added at a time, so that
+        the sum is read and written once for all of them; vectors of more than _TOGETHER bytes one by one.
 
         Raises:
             UnexpectedSender, DuplicateMessage, WrongVector.
@@ -174,15 +180,15 @@ class Server:
         self._admit(Trip.VECTORS, index)
         if words.shape != (self._terms.words,) or words.dtype != np.dtype(f"uint{self._terms.ring_bits}"):
             raise WrongVector(f"site {index} sends a vector {words.shape} of {words.dtype}", sites=[index])
-        if len(self._taken) > 1:
-            np.add(self._sum, words, out=self._sum)
-        else:  # the second makes a sum of our own, and it takes two for a quorum
-            self._sum = np.add(self._sum, words) if self._taken else words
+        self._waiting.append(words)
         self._taken.add(index)
+        if sum(each.nbytes for each in self._waiting) > _TOGETHER:
+            self._add_waiting()
 
     def close_masked(self) -> tuple[int, ...]:
         """The survivors: those whose vectors are in the sum; raises TooFewSites."""
         self._close(Trip.VECTORS)
+        self._add_waiting()
         self._survivors = tuple(sorted(self._expected))
         self._digest = Agreement.digest(self._transcript, self._survivors)
         return self._survivors
@@ -261,6 +267,10 @@ class Server:
                 seed = keys.mask_seed(private, theirs, self._transcript, owner, other)
                 (minus if other < owner else plus).append(seed)
         return plus, minus
+
+    def _add_waiting(self) -> None:
+        add_words(self._sum, self._waiting)
+        self._waiting.clear()
 
     def _admit(self, trip: Trip, index: int) -> None:
         if self._trip is not trip:

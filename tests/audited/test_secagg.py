@@ -21,7 +21,7 @@ from secure_fl.audited.schema import Extent, wire_schema
 from secure_fl.audited.secagg import clean_saying
 from secure_fl.config import RunConfig
 from secure_fl.secagg.client import Client
-from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed
+from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed, SealedForMe
 from secure_fl.secagg.server import Server
 from secure_fl.secagg.terms import Slot
 from tests.audited.test_schema import identity, leaves_of, said  # noqa: F401 - `identity` is a fixture
@@ -60,8 +60,8 @@ class Trips:
         train = Order(EXTENT.run, 1, "a" * 64, CONFIG, model)
         for index, inbox in server.close_sealed().items():
             words = np.zeros(WORDS, np.uint32)
-            clients[index].mask(inbox, words)
-            self.sent.append((wire.MASKED, "to-site", wire.content_of_masked(wire.MaskedOrder(train, SLOT, inbox))))
+            clients[index].mask(SealedForMe.inbox(inbox), words)
+            self.sent.append((wire.MASKED, "to-site", wire.content_of_masked(train, SLOT, inbox)))
             self.sent.append((wire.MASKED, "to-coordinator", masked(words)))
             server.take_masked(index, words)
         survivors = server.close_masked()

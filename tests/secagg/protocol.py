@@ -99,7 +99,7 @@ class Slotted:
         for index in self._present(Trip.SHARES):
             self.sealed[index] = self.clients[index].share(self.terms, self.adverts)
             self.server.take_sealed(index, self.sealed[index])
-        self.inboxes = self.server.close_sealed()
+        self.inboxes = {index: SealedForMe.inbox(rows) for index, rows in self.server.close_sealed().items()}
 
     def mask(self) -> None:
         for index in self._present(Trip.VECTORS):

@@ -246,7 +246,10 @@ def test_one_site_that_is_told_another_term_stops_and_is_found_out_by_its_peers(
     if sealed is not None:  # it did share, and a coordinator that is in on it delivers
         peer = played_peer()
         with pytest.raises(errors.OtherTerms) as found:
-            peer.mask({**slotted.inboxes[PEER], ME: sealed.inbox([PEER])[PEER]}, slotted.vectors[PEER].copy())
+            peer.mask(
+                {**slotted.inboxes[PEER], **SealedForMe.inbox({ME: sealed.inbox([PEER])[PEER]})},
+                slotted.vectors[PEER].copy(),
+            )
         assert found.value.sites == (ME,)
 
 

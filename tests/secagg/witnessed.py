@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from secure_fl.secagg.client import Client
 from secure_fl.secagg.evidence import SlotEvidence
 from secure_fl.secagg.graph import shape_of
+from secure_fl.secagg.messages import SealedForMe
 from secure_fl.secagg.ring import Words
 from secure_fl.secagg.server import Server
 from secure_fl.secagg.terms import Policy, Slot, Terms
@@ -70,7 +71,7 @@ class Federation:
         received = {}
         for index, inbox in server.close_sealed().items():
             words = np.array(vectors[index])
-            mask(clients[index], inbox, words)
+            mask(clients[index], SealedForMe.inbox(inbox), words)
             if index not in silent:
                 received[index] = words
                 server.take_masked(index, words)

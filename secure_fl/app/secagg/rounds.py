@@ -24,11 +24,11 @@ from secure_fl.app.membership import EventSink, Member
 from secure_fl.app.messages import Order, payload_bytes
 from secure_fl.app.secagg import wire
 from secure_fl.app.secagg.layout import Layout
-from secure_fl.app.secagg.wire import MaskedOrder, OpenOrder, ShareOrder
+from secure_fl.app.secagg.wire import OpenOrder, ShareOrder
 from secure_fl.app.untrusted import unreadable
 from secure_fl.secagg.errors import SecAggError
 from secure_fl.secagg.evidence import SlotEvidence
-from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed, SealedForMe
+from secure_fl.secagg.messages import Advert, Agreement, Opening, Sealed
 from secure_fl.secagg.ring import Ring, Vector
 from secure_fl.secagg.server import SecureSum, Server
 from secure_fl.secagg.terms import Slot, Terms
@@ -72,7 +72,7 @@ class Part:
     proof: bytes
     server: Server
     adverts: Mapping[int, Advert] = field(default_factory=dict)
-    inboxes: Mapping[int, Mapping[int, SealedForMe]] = field(default_factory=dict)
+    inboxes: Mapping[int, Mapping[int, bytes]] = field(default_factory=dict)
     survivors: tuple[int, ...] = ()
     agreements: Mapping[int, Agreement] = field(default_factory=dict)
     opened: bool = False
@@ -195,7 +195,7 @@ class Attempt:
 
     def _train(self, meanwhile: Callable[[], None]) -> None:
         contents = {
-            index: wire.content_of_masked(MaskedOrder(self._order, part.slot, inbox))
+            index: wire.content_of_masked(self._order, part.slot, inbox)
             for part in self._living()
             for index, inbox in part.inboxes.items()
         }

@@ -111,15 +111,15 @@ def content_of_share(order: ShareOrder) -> RecordDict:
     fields: dict[str, ConfigRecordValues] = {"terms": order.terms.to_bytes(), "declared": list(order.declared)}
     if order.groups:
         fields["groups"] = order.groups
-    fields |= _table(_ADVERTS, order.adverts)
+    fields |= _table(_ADVERTS, _in_bytes(order.adverts))
     fields |= {f"{_CONFIG}.{key}": value for key, value in order.config.to_mapping().items()}
     return RecordDict({_SECAGG: ConfigRecord(fields)})
 
 
-def content_of_masked(order: MaskedOrder) -> RecordDict:
-    """Of an order to train, and to mask what comes of it."""
-    content = order_content(order.order)
-    content[_SECAGG] = ConfigRecord({"slot": order.slot.to_bytes(), **_table(_INBOX, order.inbox)})
+def content_of_masked(order: Order, slot: Slot, inbox: Mapping[int, bytes]) -> RecordDict:
+    """Of an order to train, and to mask what comes of it; inbox: by sender, the bytes of a SealedForMe."""
+    content = order_content(order)
+    content[_SECAGG] = ConfigRecord({"slot": slot.to_bytes(), **_table(_INBOX, inbox)})
     return content
 
 
@@ -128,7 +128,7 @@ def content_of_open(order: OpenOrder) -> RecordDict:
     fields: dict[str, ConfigRecordValues] = {"slot": order.slot.to_bytes()}
     if order.following is not None:
         fields["following"] = order.following.to_bytes()
-    return RecordDict({_SECAGG: ConfigRecord(fields | _table(_AGREEMENTS, order.agreements))})
+    return RecordDict({_SECAGG: ConfigRecord(fields | _table(_AGREEMENTS, _in_bytes(order.agreements)))})
 
 
 def answer(message: Message, **fields: bytes) -> Message:
@@ -170,7 +170,7 @@ def read_share_order(message: Message) -> ShareOrder:
 
 def read_masked_order(message: Message) -> MaskedOrder:
     """Raises Malformed, InvalidTerms; FederationError, ConfigError as `read_order`."""
-    inbox = {index: SealedForMe.from_bytes(each) for index, each in _rows(message, _INBOX).items()}
+    inbox = SealedForMe.inbox(_rows(message, _INBOX))
     return MaskedOrder(read_order(message), read_slot(message), inbox)
 
 
@@ -208,8 +208,12 @@ def read_words(message: Message, *, words: int, dtype: np.dtype[Any]) -> Words:
     return read
 
 
-def _table(name: str, rows: Mapping[int, Advert | SealedForMe | Agreement]) -> dict[str, ConfigRecordValues]:
-    return {f"{name}.{index}": each.to_bytes() for index, each in sorted(rows.items())}
+def _in_bytes(rows: Mapping[int, Advert] | Mapping[int, Agreement]) -> dict[int, bytes]:
+    return {index: each.to_bytes() for index, each in rows.items()}
+
+
+def _table(name: str, rows: Mapping[int, bytes]) -> dict[str, ConfigRecordValues]:
+    return {f"{name}.{index}": rows[index] for index in sorted(rows)}
 
 
 def _rows(message: Message, name: str) -> dict[int, bytes]:

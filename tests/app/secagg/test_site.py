@@ -21,6 +21,7 @@ from secure_fl.secagg.errors import (
     WrongOrder,
     WrongVector,
 )
+from secure_fl.secagg.messages import SealedForMe
 from secure_fl.secagg.server import Server
 from secure_fl.secagg.terms import Slot, Terms
 from tests.app.secagg.conftest import IMAGES, D, tally_of, update_of
@@ -63,7 +64,7 @@ class Sum:
     def share(self) -> None:
         for index, site in enumerate(self.sites):
             self.server.take_sealed(index, site.share(self.share_order))
-        self.inboxes = self.server.close_sealed()
+        self.inboxes = {index: SealedForMe.inbox(rows) for index, rows in self.server.close_sealed().items()}
 
     def masked_order(self, index: int = 0, order: Order | None = None) -> wire.MaskedOrder:
         return wire.MaskedOrder(order or self.order, SLOT, self.inboxes[index])
@@ -175,7 +176,7 @@ def test_a_site_that_was_told_other_terms_than_its_peers_does_not_take_their_sha
     made = Sum(federation())
     other = replace(made.share_order, terms=replace(made.terms, clip=7.0))
     sealed = {index: site.share(other if index == 0 else made.share_order) for index, site in enumerate(made.sites)}
-    made.inboxes = [{j: sealed[j].inbox([0])[0] for j in range(1, 5)}]
+    made.inboxes = [SealedForMe.inbox({j: sealed[j].inbox([0])[0] for j in range(1, 5)})]
     refuses(made.sites[0], OtherTerms, lambda: made.mask(0))
 
 

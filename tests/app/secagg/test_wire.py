@@ -38,10 +38,10 @@ def test_an_order_to_share_is_read_as_it_was_written_and_is_one_record():
 
 
 def test_an_order_to_mask_carries_the_order_to_train():
-    order = wire.MaskedOrder(Order("r1", 3, "spec", CONFIG, np.ones(4, np.float32)), SLOT, {})
-    read = wire.read_masked_order(sent(wire.content_of_masked(order), wire.MASKED))
+    order = Order("r1", 3, "spec", CONFIG, np.ones(4, np.float32))
+    read = wire.read_masked_order(sent(wire.content_of_masked(order, SLOT, {}), wire.MASKED))
     assert (read.slot, read.order.round, read.order.config) == (SLOT, 3, CONFIG)
-    np.testing.assert_array_equal(read.order.model, order.order.model)
+    np.testing.assert_array_equal(read.order.model, order.model)
 
 
 def test_survivors_and_agreements_are_read_as_they_were_written():
