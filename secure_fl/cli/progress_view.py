@@ -154,8 +154,10 @@ def sparkline(values: list[float], width: int = 24) -> str:
     shown, bars = values[-width:], "▁▂▃▄▅▆▇█"
     finite = [value for value in shown if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
-    step = (len(bars) - 1) / ((high - low) or 1.0)
-    return "".join(bars[round((value - low) * step)] if math.isfinite(value) else " " for value in shown)
+    unit = 1.0 if math.isfinite(high - low) else 0.5  # in halves, where their span is more than a float can hold
+    low, span = low * unit, (high * unit - low * unit) or 1.0
+    heights = [(value * unit - low) / span if math.isfinite(value) else None for value in shown]  # from 0 to 1
+    return "".join(" " if height is None else bars[round(height * (len(bars) - 1))] for height in heights)
 
 
 def _number(value: float | None) -> float:

@@ -111,7 +111,8 @@ def sign_flip_p(differences: Sequence[float], *, seed: int = 0) -> float:
         ValueError: no difference, or one that is not finite.
     """
     values = _finite(differences)
-    seen = abs(values.sum()) * (1 - _SLACK)
+    # Of all terms, not of the sum: in a sum that cancels rounding is as large as the terms make it.
+    seen = abs(values.sum()) - _SLACK * np.abs(values).sum()
     if len(values) <= _PATTERNS:
         return float(np.mean(np.abs(_sign_patterns(len(values)) @ values) >= seen))
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), (_DRAWN, len(values)))

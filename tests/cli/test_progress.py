@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from secure_fl.cli.output import Output
@@ -271,8 +271,15 @@ def test_small_words() -> None:
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=40), st.integers(1, 30))
+@example([-1.7e308, 1.7e308], 2)  # their span overflows
+@example([0.0, 5e-324], 2)  # the inverse of their span does
 def test_a_sparkline_shows_the_last_values_whatever_they_are(values: list[float], width: int) -> None:
-    assert len(sparkline(values, width)) == min(len(values), width)
+    line, shown = sparkline(values, width), values[-width:]
+    assert len(line) == len(shown)
+    finite = sorted((value, bar) for value, bar in zip(shown, line, strict=True) if math.isfinite(value))
+    assert [bar for _, bar in finite] == sorted(bar for _, bar in finite)  # the bars' code points ascend
+    assert not finite or (finite[0][1] == "▁" and (finite[0][0] == finite[-1][0] or finite[-1][1] == "█"))
+    assert all(bar == " " for value, bar in zip(shown, line, strict=True) if not math.isfinite(value))
 
 
 def test_a_sparkline_runs_from_lowest_to_highest_with_gaps_for_what_is_not_finite() -> None:
