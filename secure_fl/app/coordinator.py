@@ -219,7 +219,10 @@ class _Run:
         order = Order(self.record.id, number, self.bench.vector_spec.digest, self.config, vector)
         gathered = self.gathering.gather(order, members, meanwhile=meanwhile)
         if self.gate is not None:
-            gathered = replace(gathered, step=self.gate.judge(vector, gathered.step, round=number))
+            kept = self.gate.judge(vector, gathered.step, round=number)
+            if kept is not gathered.step:
+                self.gathering.undo()
+            gathered = replace(gathered, step=kept)
         vector = vector + gathered.step
         self.open_round = _Round(number, vector, gathered, time.monotonic() - began)
         return vector

@@ -7,7 +7,8 @@ takes the step that one trainer over all of them would take:
     g = sum / (q·N),    v ← μ·v + g,    w ← w - lr·v,        N = the declared images of the sites in the sum.
 
 All of that is post-processing of a noised sum. Sites count alike in both. N is public, as sample counts always were;
-momentum lives at the coordinator, and after a restart it is read off the last two models.
+momentum lives at the coordinator. A step that the validation gate undoes is undone in v, too: the next one is that of
+a run without that round. After a restart v is read off the last two models that differ.
 
 `codec_of` is a pure function of what both ends know, so they cannot disagree about steps or noise. A site takes the
 quorum, how many survivors there are at least, from terms that it has checked itself: m = quorum - assumed colluders.
@@ -19,6 +20,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,6 +90,9 @@ class Stepper(Protocol):
     def step(self, mean: Vector, sites: Sequence[int], *, round: int) -> Vector:
         """What to add to the model, (d,) float32. mean: over `sites`, roster indexes."""
 
+    def undo(self) -> None:
+        """The last step was not taken: what is remembered is again, to the bit, what it was before."""
+
 
 class ClientSteps:
     """The model moves by the mean of the noised sum; the coordinator's ledger has it first."""
@@ -100,6 +105,9 @@ class ClientSteps:
         self.privacy.enter(round=round)
         return mean
 
+    def undo(self) -> None:
+        """Nothing is remembered; what the sum has cost stays spent."""
+
 
 class GlobalSGD:
     """Steps of one DP-SGD over all sites' images.
@@ -110,6 +118,7 @@ class GlobalSGD:
     def __init__(self, config: RunConfig, images: dict[int, int], velocity: Vector | None = None) -> None:
         self._config, self._images = config, images
         self._velocity: Vector | float = 0.0 if velocity is None else velocity
+        self._before = self._velocity
 
     @classmethod
     def of(cls, config: RunConfig, record: RunRecord, roster: Roster, *, parameters: int) -> GlobalSGD:
@@ -136,8 +145,13 @@ class GlobalSGD:
         """What to add to the model, (d,) float32. mean: of the sums of `sites`, roster indexes."""
         images = sum(self._images[each] for each in sites)
         gradient = mean.astype(np.float64) * (len(sites) / (self._config.dp_sample_rate * images))
+        self._before = self._velocity
         self._velocity = self._config.momentum * self._velocity + gradient
         return np.asarray(-self._config.lr_in(round) * self._velocity, dtype=np.float32)
+
+    def undo(self) -> None:
+        """v is what it was before the last step, which was not taken."""
+        self._velocity = self._before
 
 
 def stepper_of(config: RunConfig, record: RunRecord, roster: Roster, *, parameters: int) -> Stepper | None:
@@ -150,12 +164,18 @@ def stepper_of(config: RunConfig, record: RunRecord, roster: Roster, *, paramete
 
 
 def _velocity(config: RunConfig, record: RunRecord) -> Vector | None:
-    """v of the last complete round: what it moved the model by, over its learning rate."""
-    saved = record.checkpoints()[-2:]
-    if len(saved) < 2 or saved[1].round != saved[0].round + 1:
-        return None
-    before, after = (record.load_checkpoint(each).astype(np.float64) for each in saved)
-    return np.asarray((before - after) / config.lr_in(saved[1].round))
+    """v of the last round that took a step: what it moved the model by, over its learning rate.
+
+    A round that was void or undone has left the model, and v, as they were.
+    """
+    saved = record.checkpoints()
+    for earlier, later in reversed(list(pairwise(saved))):
+        if later.round != earlier.round + 1:
+            return None
+        before, after = (record.load_checkpoint(each).astype(np.float64) for each in (earlier, later))
+        if not np.array_equal(before, after):
+            return np.asarray((before - after) / config.lr_in(later.round))
+    return None
 
 
 def _most_drawn(images: int, rate: float) -> float:

@@ -72,6 +72,9 @@ class Gathering(Protocol):
             BudgetError: too few could afford it.
         """
 
+    def undo(self) -> None:
+        """The step that was brought last was not taken: the next one does not build on it."""
+
     def conclude(self, order: Order, *, complete: bool) -> None:
         """After the last round that there will be; `complete`: of all that were planned."""
 
@@ -121,6 +124,9 @@ class InTheClear:
             bytes_down=replies.bytes_down,
             facts={**_judgement(names, made), **self._privacy_spent(replies)},
         )
+
+    def undo(self) -> None:
+        """Steps are the sites' own and build on nothing; what a rule has learned of sites from their updates stays."""
 
     def conclude(self, order: Order, *, complete: bool) -> None:
         """Let each site measure the final model; under DP-SGD nothing measured on its images leaves it."""

@@ -116,6 +116,36 @@ def test_after_a_restart_momentum_is_that_of_an_uninterrupted_run(tmp_path):
     assert again.step(mean, range(5), round=4) == pytest.approx(steps.step(mean, range(5), round=4), rel=1e-5)
 
 
+def test_a_step_that_is_undone_leaves_momentum_as_it_was_to_the_bit():
+    rng = np.random.default_rng(2)
+    first, hostile, next_ = (rng.normal(size=6).astype(np.float32) for _ in range(3))
+    images = dict.fromkeys(range(5), 30)
+    for before in ([], [first]):
+        undone, without = GlobalSGD(GLOBAL, images), GlobalSGD(GLOBAL, images)
+        for each in before:
+            assert np.array_equal(undone.step(each, range(5), round=1), without.step(each, range(5), round=1))
+        undone.step(1e6 * hostile, range(5), round=2)
+        undone.undo()
+        assert np.array_equal(undone.step(next_, range(5), round=3), without.step(next_, range(5), round=3))
+
+
+def test_after_a_restart_momentum_is_that_of_the_last_step_that_was_taken(tmp_path):
+    record, roster = record_of(GLOBAL, tmp_path), open_roster([30] * 5)
+    steps, model = GlobalSGD.of(GLOBAL, record, roster, parameters=6), np.zeros(6, np.float32)
+    rng = np.random.default_rng(3)
+    for round in range(5):
+        if round:
+            step = steps.step(rng.normal(size=6).astype(np.float32), range(5), round=round)
+            if round > 2:
+                steps.undo()
+            else:
+                model = model + step
+        saved = record.save_checkpoint(round, model, "d")
+        record.append("round-finished", round=round, loss=0.0, accuracy=0.0, checkpoint_sha256=saved.sha256)
+    again, mean = GlobalSGD.of(GLOBAL, record, roster, parameters=6), rng.normal(size=6).astype(np.float32)
+    assert again.step(mean, range(5), round=5) == pytest.approx(steps.step(mean, range(5), round=5), rel=1e-5)
+
+
 def test_sites_that_declare_no_images_are_refused(tmp_path):
     roster = open_roster([30] * 5).declaring({0: 30, 1: 30, 2: 30, 3: 30})
     with pytest.raises(ConfigError, match="site-4 declares no number of images"):

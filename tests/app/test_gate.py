@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, MessageType
 
 from secure_fl.app.client_app import app as honest
 from secure_fl.app.coordinator import coordinate
+from secure_fl.app.distributed_privacy import GlobalSGD
 from secure_fl.app.gate import ValidationGate
 from secure_fl.app.identity import open_roster
 from secure_fl.app.strategy import FedAvg
@@ -21,6 +22,7 @@ from secure_fl.config_sources import resolve
 from secure_fl.data import site_sizes
 from secure_fl.federation.launch import execute
 from secure_fl.federation.local_grid import LocalGrid
+from secure_fl.privacy.regime import planned
 from secure_fl.runs import RunRecord
 from secure_fl.training.evaluation import Evaluation
 
@@ -130,6 +132,53 @@ def backwards(message: Message, context: Context) -> Message:
     if message.metadata.message_type == MessageType.TRAIN and context.node_config["partition-id"] == 0:
         reply.content["update"] = ArrayRecord({"u": Array(-10 * reply.content["update"]["u"].numpy())})
     return reply
+
+
+DISTRIBUTED = (
+    "grid=local",
+    "sites=5",
+    "samples=200",
+    "test-samples=80",
+    "partition=iid",
+    "model=tanh_cnn",
+    "secagg=full",
+    "dp-sgd=distributed",
+    "dp-epsilon=12",
+    "dp-delta=1e-4",
+    "dp-sample-rate=0.5",
+    "dp-noise-multiplier=1",
+    "insecure-test-rng=true",
+    "momentum=0.9",
+    "rounds=6",
+    "validation-gate=0.02",
+    "root-samples=40",
+)
+
+
+def test_the_momentum_of_one_dp_sgd_over_all_sites_goes_on_as_if_an_undone_round_had_not_been(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: dict[int, tuple[Any, Any]] = {}
+    step_of = GlobalSGD.step
+
+    def watched(steps: GlobalSGD, mean: Any, sites: Any, *, round: int) -> Any:
+        opened[round] = mean, sites
+        return step_of(steps, mean, sites, round=round)
+
+    monkeypatch.setattr(GlobalSGD, "step", watched)
+    record = make(home, *DISTRIBUTED)
+    execute(record, home)
+    undone = {row.round for row in record.rounds() if row.rolled_back}
+    taken = set(opened) - undone
+    assert len(opened) == 6 and any(after > before for before in undone for after in taken)
+
+    images = dict(enumerate(site_sizes(record.config)))
+    steps, model = GlobalSGD(planned(record.config), images), record.load_checkpoint(record.checkpoints()[0])
+    for each in record.checkpoints()[1:]:
+        if each.round in taken:
+            mean, sites = opened[each.round]
+            model = model + step_of(steps, mean, sites, round=each.round)
+        assert np.array_equal(record.load_checkpoint(each), model)
 
 
 def test_a_run_that_was_cut_off_goes_on_from_the_model_that_was_kept(home: Path, learned: str) -> None:

@@ -178,6 +178,11 @@ class Protected:
         finally:
             announce()
 
+    def undo(self) -> None:
+        """The stepper forgets its last step."""
+        if self._stepper is not None:
+            self._stepper.undo()
+
     def conclude(self, order: Order, *, complete: bool) -> None:
         """Sites say nothing of their own, and drop keys that they have advertised for a round that will not be."""
         if self._standing:
