@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from secure_fl.errors import ConfigError
+from secure_fl.privacy.renyi import renyi_epsilon
 
 __all__ = ["ACCOUNTANTS", "Epsilon", "PrivacyEvent", "epsilon", "epsilons", "noise_multiplier_for"]
 
@@ -166,7 +167,7 @@ def _merged(events: Iterable[PrivacyEvent]) -> tuple[tuple[float, float, int], .
 
 @lru_cache(maxsize=1024)
 def _epsilon(merged: tuple[tuple[float, float, int], ...], delta: float, accountant: str) -> Epsilon:
-    bound = _rdp(merged, delta)
+    bound = renyi_epsilon(merged, delta)
     if accountant == "rdp":
         return Epsilon(bound, "rdp")
     # The others discretise; with very little noise their grids overflow or their errors swallow the answer.
@@ -183,31 +184,29 @@ def _epsilon(merged: tuple[tuple[float, float, int], ...], delta: float, account
     return Epsilon(value, accountant)
 
 
-def _rdp(merged: tuple[tuple[float, float, int], ...], delta: float) -> float:
-    from opacus.accountants import RDPAccountant
-
-    accountant = RDPAccountant()
-    accountant.history = list(merged)
-    with warnings.catch_warnings():
-        # It warns where the best order lies at the end of its range: the bound is then loose and still a bound.
-        warnings.simplefilter("ignore")
-        return float(accountant.get_epsilon(delta))
-
-
 def _prv(merged: tuple[tuple[float, float, int], ...], delta: float) -> float:
-    from opacus.accountants import PRVAccountant
+    """The upper bound of Opacus's accountant, put together from its parts: how wide the grid has to be (Gopi et al.,
+    remark 5.6) is a matter of Rényi bounds, which we have already."""
+    from opacus.accountants.analysis import prv
 
     if delta < _PRV_LEAST_DELTA:
         raise ValueError(f"δ is below {_PRV_LEAST_DELTA:g}, where rounding errors exceed it")
     if any(noise < _PRV_LEAST_NOISE for noise, _, _ in merged):
         raise ValueError(f"a noise multiplier is below {_PRV_LEAST_NOISE:g}")
-    steps, missed = sum(count for _, _, count in merged), delta / 1000
-    _check_grid(_rdp(merged, missed), _PRV_EPSILON_ERROR / math.sqrt(steps * math.log(12 / missed) / 2))
-    accountant = PRVAccountant()
-    accountant.history = list(merged)
+    counts, missed = [count for _, _, count in merged], delta / 1000
+    mesh = _PRV_EPSILON_ERROR / math.sqrt(sum(counts) * math.log(12 / missed) / 2)
+    _check_grid(renyi_epsilon(merged, missed), mesh)
+    alone = [renyi_epsilon([(noise, rate, 1)], missed / (8 * sum(counts))) for noise, rate, _ in merged]
+    width = max(renyi_epsilon(merged, missed / 4), *alone, _PRV_EPSILON_ERROR) + 3
+    domain = prv.Domain.create_aligned(-width, width, mesh)
+    variables = (prv.PoissonSubsampledGaussianPRV(rate, noise) for noise, rate, _ in merged)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks RDP how wide its grid has to be
-        return float(accountant.get_epsilon(delta, eps_error=_PRV_EPSILON_ERROR))
+        warnings.simplefilter("ignore")  # logarithms below the support, which it then masks
+        truncated = (prv.TruncatedPrivacyRandomVariable(each, domain.t_min, domain.t_max) for each in variables)
+        discrete = [prv.discretize(each, domain) for each in truncated]
+        composed = prv.compose_heterogeneous(dprvs=discrete, num_self_compositions=counts)
+        _, _, upper = composed.compute_epsilon(delta, missed, _PRV_EPSILON_ERROR)
+    return float(upper)
 
 
 def _pld(merged: tuple[tuple[float, float, int], ...], delta: float) -> float:
@@ -216,7 +215,7 @@ def _pld(merged: tuple[tuple[float, float, int], ...], delta: float) -> float:
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
     from dp_accounting.pld import PLDAccountant
 
-    _check_grid(_rdp(merged, delta), _PLD_MESH)
+    _check_grid(renyi_epsilon(merged, delta), _PLD_MESH)
     accountant = PLDAccountant(value_discretization_interval=_PLD_MESH)
     for noise, rate, steps in merged:
         accountant.compose(PoissonSampledDpEvent(rate, GaussianDpEvent(noise)), steps)
