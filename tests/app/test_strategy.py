@@ -17,9 +17,9 @@ def test_fedavg_is_the_weighted_mean_to_float32_precision(n, d, seed):
     weights = np.random.default_rng(seed + 1).integers(1, 1000, n)
     wide = np.stack(rows).astype(np.float64)
     expected = np.average(wide, axis=0, weights=weights)
-    # Two sums in float64, whose terms are rounded n + 1 times each (a product, a quotient, n − 1 additions), differ by at
-    # most 2(n + 1)·2⁻⁵³ of the mean absolute value (Higham 2002, Section 3.1); one more such unit is above all terms of
-    # second order. The one rounding to float32 moves ours by 2⁻²⁴ of itself at most.
+    # Two sums in float64, whose terms are rounded n + 1 times each (a product, a quotient, n − 1 additions), differ by
+    # at most 2(n + 1)·2⁻⁵³ of the mean absolute value (Higham 2002, Section 3.1); one more such unit is above all terms
+    # of second order. The one rounding to float32 moves ours by 2⁻²⁴ of itself at most.
     sums = (2 * n + 3) * 2.0**-53 * np.average(np.abs(wide), axis=0, weights=weights)
     assert (np.abs(FedAvg().combine(rows, weights.tolist()) - expected) <= 2.0**-24 * np.abs(expected) + sums).all()
 

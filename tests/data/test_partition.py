@@ -53,9 +53,9 @@ def test_every_image_goes_to_one_site_and_none_gets_too_few(
     try:
         parts = deal(labels, **settings, classes_per_site=classes_per_site)
     except DataError:
-        # Only what cannot be had may be refused. With alpha 0.5 the hardest is 60 images of one kind for 6 sites of 5: of
-        # 1000 drawings each keeps the promise with a chance of 0.8 %, so one partition in 2700 is refused. With 5 sites
-        # it is 3.7 %, and one in 10^16; with a larger alpha there is no such partition.
+        # Only what cannot be had may be refused. With alpha 0.5 the hardest is 60 images of one kind for 6 sites of 5:
+        # of 1000 drawings each keeps the promise with a chance of 0.8 %, so one partition in 2700 is refused. With 5
+        # sites it is 3.7 %, and one in 10^16; with a larger alpha there is no such partition.
         assert kind == "shards" or (kind != "iid" and (alpha < 0.5 or (alpha, sites, min_size) == (0.5, 6, 5)))
         return
     assert len(parts) == sites
