@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import llvmlite.binding as llvm
 
-__all__ = ["address_of"]
+__all__ = ["address_of", "has_instructions"]
 
 _ENGINES: list[llvm.ExecutionEngine] = []  # an engine owns the code that it made
 
@@ -20,3 +20,9 @@ def address_of(function: str, text: str) -> int:
     engine.finalize_object()
     _ENGINES.append(engine)
     return int(engine.get_function_address(function))
+
+
+def has_instructions(*features: str) -> bool:
+    """Whether this processor has all of `features`, in LLVM's names ("avx2")."""
+    found = llvm.get_host_cpu_features()
+    return all(found.get(each, False) for each in features)
