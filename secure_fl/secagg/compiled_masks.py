@@ -57,8 +57,9 @@ def mask_kernel(bits: int) -> Kernel | None:
         return None
 
     def run(words: Words, skip: int, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
-        if words.nbytes % STEP or not words.flags.c_contiguous or words.itemsize * 8 != bits:
-            raise ValueError(f"contiguous words of {bits} bits, in blocks of {STEP} bytes")
+        flags = words.flags
+        if words.nbytes % STEP or not flags.c_contiguous or not flags.writeable or words.itemsize * 8 != bits:
+            raise ValueError(f"contiguous, writeable words of {bits} bits, in blocks of {STEP} bytes")
         for seeds, sign in ((plus, 0), (minus, -1)):
             for start in range(0, len(seeds) if words.size else 0, _MOST_KEYS):
                 some = seeds[start : start + _MOST_KEYS]

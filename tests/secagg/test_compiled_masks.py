@@ -107,8 +107,9 @@ def test_many_threads_do_not_disturb_each_other(
 
 def test_what_it_cannot_do_is_refused(kernel: Kernel, words: np.ndarray) -> None:
     count = STEP // words.itemsize
-    for wrong in (words[: count - 1], words[: 2 * count : 2], words[:count].astype("uint64")):
-        with pytest.raises(ValueError, match="contiguous words of"):
+    fixed = np.frombuffer(words[:count].tobytes(), words.dtype)
+    for wrong in (words[: count - 1], words[: 2 * count : 2], words[:count].astype("uint64"), fixed):
+        with pytest.raises(ValueError, match="contiguous, writeable words of"):
             kernel(wrong, 0, seeds(1), [])
 
 
