@@ -6,7 +6,7 @@ bytes at a time (VAES). Nothing here is needed: `masks` gives the same words to 
 held against `keystream` once before it is handed out.
 
 The cipher is the processor's own: `aesenc` for its rounds and `aeskeygenassist` for the expansion of keys (Gueron,
-"Intel AES New Instructions Set", 2010, figures 6 and 28). No table is read at a secret's index and no branch depends on
+"Intel Advanced Encryption Standard Instructions Set", 2010). No table is read at a secret's index and no branch depends on
 one, so neither does time. Round keys lie on the function's stack, and are overwritten before it returns.
 """
 
