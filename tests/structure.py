@@ -18,7 +18,7 @@ PACKAGES = {
     "secure_fl": {"attacks", "defenses", "audit"},
     "webui": {"secure_fl", "audit"},
     "tools": {"secure_fl", "webui"},
-    "benchmarks": {"secure_fl", "attacks", "defenses", "audit", "webui"},
+    "benchmarks": {"secure_fl", "attacks", "defenses", "audit", "webui", "tools"},
 }
 
 # The storeys inside secure_fl: each part may import those named, and what stands under every part.

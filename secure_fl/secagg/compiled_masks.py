@@ -6,8 +6,8 @@ bytes at a time (VAES). Nothing here is needed: `masks` gives the same words to 
 held against `keystream` once before it is handed out.
 
 The cipher is the processor's own: `aesenc` for its rounds and `aeskeygenassist` for the expansion of keys (Gueron,
-"Intel Advanced Encryption Standard Instructions Set", 2010). No table is read at a secret's index and no branch depends on
-one, so neither does time. Round keys lie on the function's stack, and are overwritten before it returns.
+"Intel Advanced Encryption Standard Instructions Set", 2010). No table is read at a secret's index and no branch depends
+on one, so neither does time. Round keys lie on the function's stack, and are overwritten before it returns.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import numpy as np
 from secure_fl.secagg.keystream import BLOCK, SEED, KeyStream
 from secure_fl.secagg.ring import Words
 
-__all__ = ["STEP", "Kernel", "mask_kernel"]
+__all__ = ["STEP", "Kernel", "kernel_that_pays", "mask_kernel"]
 
 _LANES = 8
 STEP = 32 * _LANES
 """Bytes at a time."""
 _PIECE = 64 * STEP  # stays in the first-level cache while all masks are added to it
 _MOST_KEYS = 64  # at a time: 30 KB of round keys
+_PAYS_AFTER = 1 << 30  # bytes of masks; what is saved on as many is what LLVM takes to load and compile, 0.3 s
 
 Kernel = Callable[[Words, int, Sequence[bytes], Sequence[bytes]], None]
 """Called as `masks.add_masks` with contiguous words, a multiple of `STEP` bytes of them: words, where their part of the
@@ -38,6 +39,22 @@ _ROUNDS = 14
 _SIGNATURE = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64
 )
+
+
+class _Usage:
+    """What this process has masked so far, and whether it has a kernel: it buys one once renting has cost as much."""
+
+    def __init__(self) -> None:
+        self.masked, self.made = 0, set[int]()
+
+
+_USAGE = _Usage()
+
+
+def kernel_that_pays(bits: int, work: int) -> Kernel | None:
+    """`mask_kernel` for `work` more bytes of masks, where it is made already or this process has masked a lot."""
+    _USAGE.masked += work  # threads may lose one another's: it is no exact science
+    return mask_kernel(bits) if bits in _USAGE.made or _USAGE.masked >= _PAYS_AFTER else None
 
 
 @cache
@@ -66,6 +83,7 @@ def mask_kernel(bits: int) -> Kernel | None:
                 function(words.ctypes.data, words.nbytes, skip // BLOCK, b"".join(some), len(some), sign)
 
     _check(run, bits)
+    _USAGE.made.add(bits)
     return run
 
 

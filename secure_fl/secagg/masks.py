@@ -6,10 +6,10 @@ seeds (Bonawitz et al. 2017, section 4, with AES-256-CTR as the generator). The 
 to take away what sites have opened. Seeds are one-time; a seed used for two vectors gives away their difference.
 
 Work is done in chunks that stay in the cache while all streams are added to them: memory is read and written once,
-however many streams there are. Much of it is the work of `compiled_masks` where the extra `fast` is installed and
-the processor has what that wants, in half of the time; less, and what is left at the end, that of OpenSSL and
-NumPy. Each lets go of the interpreter's lock, so threads run beside each other. Words are little-endian on every
-machine, and neither threads, chunks nor who does the work have any effect on the result.
+however many streams there are. In a process that masks a lot `compiled_masks` does it, in half of the time, where the
+extra `fast` is installed and the processor has what that wants; else, and for what is left at the end, OpenSSL and
+NumPy. All let go of the interpreter's lock, so threads run beside each other. Words are little-endian on every machine,
+and neither threads, chunks nor who does the work have any effect on the result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from secure_fl.secagg.compiled_masks import STEP, Kernel, mask_kernel
+from secure_fl.secagg.compiled_masks import STEP, Kernel, kernel_that_pays
 from secure_fl.secagg.keystream import SEED, KeyStream
 from secure_fl.secagg.ring import Words
 
@@ -28,8 +28,6 @@ __all__ = ["CHUNK", "add_masks", "add_words"]
 
 CHUNK: Final = 1 << 17
 """Bytes that are masked at a time: the words, a mask and the cipher's input fit the second-level cache together."""
-
-_LEAST_COMPILED = 64 << 20  # bytes of all masks; with less, 0.3 s for loading LLVM are not won back in many rounds
 
 
 def add_masks(words: Words, *, plus: Sequence[bytes], minus: Sequence[bytes], threads: int = 1) -> None:
@@ -43,8 +41,7 @@ def add_masks(words: Words, *, plus: Sequence[bytes], minus: Sequence[bytes], th
         raise ValueError(f"threads={threads}: at least one has to do the work")
     if not all(len(seed) == SEED for seed in (*plus, *minus)):
         raise ValueError(f"seeds have {SEED} bytes")
-    work = words.nbytes * (len(plus) + len(minus))
-    kernel = mask_kernel(8 * words.itemsize) if work >= _LEAST_COMPILED else None
+    kernel = kernel_that_pays(8 * words.itemsize, words.nbytes * (len(plus) + len(minus)))
     chunks = -(-words.nbytes // CHUNK)
     per_thread = max(1, -(-chunks // threads)) * CHUNK // words.itemsize
     starts = range(0, max(1, words.size), per_thread)

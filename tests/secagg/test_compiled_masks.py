@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from secure_fl.secagg import compiled_masks, masks
-from secure_fl.secagg.compiled_masks import STEP, Kernel, mask_kernel
+from secure_fl.secagg.compiled_masks import STEP, Kernel, kernel_that_pays, mask_kernel
 from secure_fl.secagg.keystream import BLOCK
 from secure_fl.secagg.masks import add_masks
 
@@ -47,7 +47,7 @@ def seeds(count: int, first: int = 0) -> list[bytes]:
 
 def without_kernel(words: np.ndarray, plus: list[bytes], minus: list[bytes]) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(masks, "mask_kernel", lambda bits: None)
+        patch.setattr(masks, "kernel_that_pays", lambda bits, work: None)
         expected = words.copy()
         add_masks(expected, plus=plus, minus=minus)
     return expected
@@ -64,9 +64,8 @@ def test_a_block_of_zeros_is_what_the_standard_says() -> None:
 @pytest.mark.parametrize(("plus", "minus"), [(0, 0), (1, 0), (0, 1), (3, 2), (64, 65), (130, 1)])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_it_adds_the_words_that_openssl_and_numpy_add(
-    kernel: Kernel, words: np.ndarray, plus: int, minus: int, threads: int, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, words: np.ndarray, plus: int, minus: int, threads: int
 ) -> None:
-    monkeypatch.setattr(masks, "_LEAST_COMPILED", 0)
     added, subtracted = seeds(plus), seeds(minus, 1000)
     masked = words.copy()
     add_masks(masked, plus=added, minus=subtracted, threads=threads)
@@ -94,10 +93,7 @@ def test_words_need_not_lie_at_round_addresses(kernel: Kernel, words: np.ndarray
     assert np.array_equal(words, expected)
 
 
-def test_many_threads_do_not_disturb_each_other(
-    kernel: Kernel, words: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(masks, "_LEAST_COMPILED", 0)
+def test_many_threads_do_not_disturb_each_other(kernel: Kernel, words: np.ndarray) -> None:
     expected = without_kernel(words, seeds(5), [])
     with ThreadPoolExecutor(8) as pool:
         parts = [words.copy() for _ in range(16)]
@@ -113,24 +109,26 @@ def test_what_it_cannot_do_is_refused(kernel: Kernel, words: np.ndarray) -> None
             kernel(wrong, 0, seeds(1), [])
 
 
-@pytest.mark.parametrize("least", [0, masks._LEAST_COMPILED])
+@pytest.mark.parametrize("compiled", [False, True])
 def test_a_seed_of_another_length_is_refused_by_whoever_would_do_the_work(
-    least: int, monkeypatch: pytest.MonkeyPatch
+    kernel: Kernel, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masks, "_LEAST_COMPILED", least)
+    monkeypatch.setattr(masks, "kernel_that_pays", lambda bits, work: kernel if compiled else None)
     for wrong in (bytes(31), bytes(33), b""):
         with pytest.raises(ValueError, match="seeds have 32 bytes"):
             add_masks(np.zeros(100, np.uint32), plus=[wrong], minus=[])
 
 
-def test_much_work_is_the_kernels_and_little_is_not(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(masks, "mask_kernel", lambda bits: asked.append(bits))
-    words = np.zeros(MIB // 4, np.uint32)
-    add_masks(words, plus=seeds(63), minus=[])
-    assert asked == []
-    add_masks(words, plus=seeds(63), minus=seeds(1, 100))
-    assert asked == [32]
+def test_a_process_gets_the_kernel_once_it_has_masked_a_lot_and_keeps_it(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled_masks, "_USAGE", compiled_masks._Usage())
+    mask_kernel.cache_clear()
+    assert kernel_that_pays(32, compiled_masks._PAYS_AFTER - 1) is None
+    assert kernel_that_pays(32, 1) is mask_kernel(32)
+    monkeypatch.setattr(compiled_masks, "_PAYS_AFTER", 1 << 60)
+    assert kernel_that_pays(16, 1) is None
+    assert kernel_that_pays(32, 1) is mask_kernel(32)
 
 
 def test_without_llvmlite_there_is_no_kernel_and_the_words_are_the_same() -> None:
@@ -141,12 +139,13 @@ import hashlib
 import numpy as np
 from secure_fl.secagg.compiled_masks import mask_kernel
 from secure_fl.secagg.masks import add_masks
-words = np.zeros(1 << 24, np.uint32)
+assert mask_kernel(32) is None
+words = np.zeros(1 << 19, np.uint32)
 add_masks(words, plus=[bytes(32)], minus=[bytes([1]) * 32])
 print(mask_kernel(32), hashlib.sha256(words).hexdigest())
 """
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    words = np.zeros(1 << 24, np.uint32)
+    words = np.zeros(1 << 19, np.uint32)
     add_masks(words, plus=[bytes(32)], minus=[bytes([1]) * 32])
     assert told.split() == ["None", hashlib.sha256(words).hexdigest()]
 
