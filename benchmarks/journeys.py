@@ -112,6 +112,8 @@ def truth_s(browser: Browser, center: Served) -> float:
     (job,) = center.services.jobs.running()
     if job.pid is None:
         raise RuntimeError("a job that trains has no process")
+    os.killpg(job.pid, signal.SIGSTOP)
+    time.sleep(2.0)  # the page has looked: no event of the last moments will have it look again
     began = time.perf_counter()
     os.killpg(job.pid, signal.SIGKILL)
     page.wait_for_selector(".notice:has-text('Interrupted after round')")

@@ -1,6 +1,6 @@
 """Secure aggregation: what it costs beside Flower's SecAgg+ and beside a sum in the clear.
 
-    python -m benchmarks.secagg [--quick] [--json]
+    python -m benchmarks.secagg [--quick] [--portable] [--json]
 
 Claims, at 2.24 million parameters, CPU seconds, one thread, a ring of 32 bits, all checks on:
 
@@ -20,7 +20,8 @@ the decoded mean (secagg_ours.py, secagg_flower.py), both on the complete graph 
 formed in each turn; the median of them counts, and of several cells the worst. A site's time is that of all its trips,
 training left out: ours the mean over the survivors, Flower's that of one site. The sum in the clear multiplies and adds
 in place what is in memory already. Where the extra `fast` and the processor allow it, many masks are machine code that
-LLVM makes once a process; that is done before the first turn, and its time is a figure of its own.
+LLVM makes once a process; that is done before the first turn, and its time is a figure of its own. `--portable`
+measures as on a machine without.
 
 What is not like with like: ours signs and verifies every message, Flower's none. Flower's quantises to 22 bits of a
 range of ±8 for each coordinate, ours to 31 bits of an L2 norm. At n = 5, 30 % is one site, and the coordinator's time
@@ -88,12 +89,23 @@ _MOONSHOTS = ((_SITE, 15.0), (_COORDINATOR, 30.0))
 def main() -> int:
     """Measure all cells and hold ours against the bars."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy is imported
-    options = parser(__doc__ or "").parse_args()
+    made = parser(__doc__ or "")
+    made.add_argument("--portable", action="store_true", help="as where the extra `fast` is not installed")
+    options = made.parse_args()
+    if options.portable:
+        sys.modules["llvmlite"] = sys.modules["llvmlite.binding"] = None  # type: ignore[assignment]
     logging.disable(logging.INFO)  # Flower writes several lines for each round
     turns = dict(zip(SITES, (3, 3, 2, 1) if options.quick else (7, 7, 5, 3), strict=True))
     report = Report(
         "secagg",
-        {"parameters": PARAMETERS, "threads": 1, "clock": "cpu_s", "turns": turns, "quick": options.quick},
+        {
+            "parameters": PARAMETERS,
+            "threads": 1,
+            "clock": "cpu_s",
+            "turns": turns,
+            "quick": options.quick,
+            "portable": options.portable,
+        },
     )
     _load(report)
     found: dict[Cell, list[float]] = {}

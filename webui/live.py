@@ -4,7 +4,8 @@ A *channel* is a list of frames that only grows; a stream is a place in that lis
 nobody up and loses nothing. There are two kinds:
 
     a run's      every event of its record; a frame's number is the event's `seq`, so a reader that comes back with the
-                 last number that it saw (`Last-Event-ID`) goes on exactly there, also after a restart of the server
+                 last number that it saw (`Last-Event-ID`) goes on exactly there, also after a restart of the server.
+                 A process that is killed writes nothing any more: `state`, without a number, says that it is gone
     the home's   "something changed": a job, a run's round, the worker; the number counts changes, and whoever comes
                  back with another one than the newest is told once
 
@@ -15,6 +16,7 @@ refused beyond MOST_OF_USER of one user or MOST in all; a tab that opens another
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field
 
 from secure_fl.errors import SecureFLError
 from secure_fl.runs import Event, EventReader, RunRecord
+from secure_fl.runs.liveness import is_alive
 
 __all__ = ["HEARTBEAT_S", "LONGEST_S", "MOST", "MOST_OF_USER", "BusyError", "Hub", "Lease"]
 
@@ -29,6 +32,8 @@ HEARTBEAT_S, LONGEST_S = 15.0, 600.0
 MOST_OF_USER, MOST = 2, 12
 POLL_S = 0.4
 _ENDING = "event: end\ndata: {}\n\n"
+_GONE = "event: state\ndata: {}\n\n"
+_TO_ALL = sys.maxsize  # above every number that a reader may have seen
 
 
 class BusyError(SecureFLError):
@@ -89,8 +94,7 @@ class Hub:
 
     def run(self, lease: Lease, record: RunRecord, after: int, allowed: Callable[[], bool]) -> Iterator[str]:
         """The events of a run that come after number `after`; ends when the run has."""
-        reader = EventReader(record.log.path)
-        return self._stream(lease, f"run {record.id}", lambda: _frames(reader), after, allowed)
+        return self._stream(lease, f"run {record.id}", _Followed(record).frames, after, allowed)
 
     def home(self, lease: Lease, after: int, allowed: Callable[[], bool]) -> Iterator[str]:
         """One frame whenever something changed."""
@@ -167,14 +171,29 @@ class Hub:
         return [(self._number, f"id: {self._number}\ndata: {{}}\n\n")]
 
 
-def _frames(reader: EventReader) -> list[tuple[int, str]]:
-    """What a run's record says that is new; its end, and a record that cannot be read on, end the channel."""
-    try:
-        events = reader.poll()
-    except SecureFLError:
-        return [(0, _ENDING)]
-    frames = [(event.seq, _frame(event)) for event in events]
-    return [*frames, (0, _ENDING)] if events and events[-1].kind == "run-finished" else frames
+class _Followed:
+    """A run's record, read as it grows, and the process that writes it."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self._reader = EventReader(record.log.path)
+        self._writer: tuple[int | None, float] | None = None  # of a run that has begun, and not ended: pid, since when
+
+    def frames(self) -> list[tuple[int, str]]:
+        """What is new; its end, and a record that cannot be read on, end the channel."""
+        try:
+            events = self._reader.poll()
+        except SecureFLError:
+            return [(0, _ENDING)]
+        frames = [(event.seq, _frame(event)) for event in events]
+        for event in events:
+            if event.kind == "run-started":
+                self._writer = event.get("pid"), event.epoch_s
+        if events and events[-1].kind == "run-finished":
+            return [*frames, (0, _ENDING)]
+        if self._writer and not is_alive(*self._writer):
+            self._writer = None  # said once; a run that is resumed has another
+            frames.append((_TO_ALL, _GONE))
+        return frames
 
 
 def _frame(event: Event) -> str:

@@ -152,10 +152,11 @@ def last_round(center: Served, run_id: str) -> int:
     return max((each.round for each in rounds if each.finished is not None), default=0)
 
 
-def kill_job(center: Served, job: Job) -> None:
+def signal_job(center: Served, job: Job, number: signal.Signals) -> None:
+    """Send a signal to all processes of a job."""
     pid = center.services.jobs.get(job.id).pid
     assert pid is not None
-    os.killpg(pid, signal.SIGKILL)
+    os.killpg(pid, number)
 
 
 def end_of(center: Served, job: Job) -> Job:
@@ -349,7 +350,10 @@ def test_a_run_that_was_killed_is_shown_so_and_resumed_to_the_very_same_model(
     page.goto(f"{center.url}/runs/{run_id}")
     page.wait_for_selector(".live[data-state=live]")
     until(lambda: last_round(center, run_id) >= 3)
-    kill_job(center, job)
+    # It stands still for longer than a page takes to look again, so that no event of its last moments leads it there.
+    signal_job(center, job, signal.SIGSTOP)
+    time.sleep(2.0)
+    signal_job(center, job, signal.SIGKILL)
     assert until(lambda: center.services.jobs.get(job.id).state.final) <= TRUTH_S
     page.wait_for_selector(".notice:has-text('Interrupted after round')")
     page.click("button:has-text('Resume')")
@@ -412,7 +416,7 @@ def test_a_run_whose_round_was_lost_stops_before_its_budget_is_exceeded_and_says
         return sum(each.run == run_id for each in ledger.spendings())
 
     until(lambda: any(paid(each) == 2 for each in ledgers))
-    kill_job(center, job)
+    signal_job(center, job, signal.SIGKILL)
     assert end_of(center, job).state == "interrupted" and last_round(center, run_id) == 1
     page.goto(f"{center.url}/runs/{run_id}")
     page.click("button:has-text('Resume')")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from secure_fl.runs import RunRecord
 from tests.webui.conftest import Browser, run_ids
 from webui.live import MOST, MOST_OF_USER, BusyError, Hub
+from webui.reading.records import Records
 from webui.services import Services
 from webui.store.users import Role
 
@@ -64,6 +67,34 @@ def test_frames_are_the_events_of_the_record(record: RunRecord) -> None:
     text = "".join(hub.run(hub.lease("anna", "tab"), record, -1, yes))
     told = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith('data: {"')]
     assert [(each["seq"], each["kind"]) for each in told] == [(each.seq, each.kind) for each in record.events()]
+
+
+def test_a_process_that_is_killed_is_told_of_once_though_it_writes_nothing(record: RunRecord) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record.append("run-started", grid="local", pid=writer.pid, resumed_from_round=None)
+    hub = Hub(lambda: 0, poll_s=0.01)
+    stream = hub.run(hub.lease("anna", "tab"), record, -1, yes)
+    seen = next(stream) + next(stream)
+    assert seen.count("id: ") == len(record.events()) and "event: state" not in seen
+    writer.kill()  # nobody has waited for it yet, so it is a zombie: that is gone, too
+    assert next(stream) == "event: state\ndata: {}\n\n"
+    writer.wait()
+    late = hub.run(hub.lease("anna", "another"), record, len(record.events()), yes)
+    assert next(late).startswith("retry") and next(late) == "event: state\ndata: {}\n\n"
+    finish(record)
+    assert "event: state" not in "".join(stream)
+
+
+def test_the_home_changes_when_a_process_that_nobody_ordered_is_killed(record: RunRecord) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record.append("run-started", grid="local", pid=writer.pid, resumed_from_round=None)
+    records = Records(record.folder.parent.parent)
+    before = records.signature()
+    assert records.signature() == before
+    writer.kill()
+    writer.wait()
+    after = records.signature()
+    assert after != before and records.signature() == after
 
 
 def test_the_home_channel_tells_of_a_change_and_counts_on_over_restarts() -> None:

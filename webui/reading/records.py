@@ -18,7 +18,7 @@ from secure_fl.config import RunConfig
 from secure_fl.errors import IntegrityError, NotFoundError
 from secure_fl.runs import Event, EventReader, RunRecord, RunStatus, RunSummary
 from secure_fl.runs.index import RunIndex, RunRow
-from secure_fl.runs.liveness import live_status
+from secure_fl.runs.liveness import is_alive, live_status
 from secure_fl.runs.record import runs_folder
 from secure_fl.runs.rounds import summarise
 
@@ -60,18 +60,27 @@ class Records:
         self._open: OrderedDict[str, _Followed] = OrderedDict()
         self._configs: dict[str, RunConfig] = {}  # they never change
         self._lock = threading.Lock()
+        self._lengths: tuple[tuple[str, int], ...] = ()  # as `signature` saw them last, and who wrote then
+        self._writers: list[tuple[int | None, float | None]] = []
 
     def rows(self) -> tuple[RunRow, ...]:
         """All runs in one line each, newest first."""
         return self._index.list()
 
     def signature(self) -> object:
-        """A value that differs whenever a record was added, was removed or has grown; costs one `stat` a run."""
+        """A value that differs whenever a record was added, was removed or has grown, or a run's process died.
+
+        Costs one `stat` a run while nothing changes. For one thread at a time.
+        """
         try:
             folders = [each for each in os.scandir(runs_folder(self.home)) if _ID.fullmatch(each.name)]
         except FileNotFoundError:
             return None
-        return tuple(sorted((each.name, _length(Path(each.path))) for each in folders))
+        lengths = tuple(sorted((each.name, _length(Path(each.path))) for each in folders))
+        if lengths != self._lengths:
+            self._lengths = lengths
+            self._writers = [(row.pid, row.attempt_started_s) for row in self.rows() if row.status == RunStatus.RUNNING]
+        return lengths, [is_alive(*each) for each in self._writers]
 
     def run(self, id: str) -> Run:
         """A run by its full id.

@@ -76,6 +76,7 @@ function listen() {
   stream = new EventSource(url);
   stream.onopen = () => show("live", "live");
   stream.onmessage = soon;
+  stream.addEventListener("state", soon); // its process is gone, and will write no event that says so
   stream.addEventListener("end", () => {
     over = true;
     quit();
