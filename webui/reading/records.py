@@ -60,8 +60,8 @@ class Records:
         self._open: OrderedDict[str, _Followed] = OrderedDict()
         self._configs: dict[str, RunConfig] = {}  # they never change
         self._lock = threading.Lock()
-        self._lengths: tuple[tuple[str, int], ...] = ()  # as `signature` saw them last, and who wrote then
-        self._writers: list[tuple[int | None, float | None]] = []
+        self._lengths: dict[str, int] = {}  # by run, as `signature` saw them last, and who wrote then
+        self._writers: dict[str, tuple[int | None, float | None]] = {}
 
     def rows(self) -> tuple[RunRow, ...]:
         """All runs in one line each, newest first."""
@@ -76,11 +76,15 @@ class Records:
             folders = [each for each in os.scandir(runs_folder(self.home)) if _ID.fullmatch(each.name)]
         except FileNotFoundError:
             return None
-        lengths = tuple(sorted((each.name, _length(Path(each.path))) for each in folders))
-        if lengths != self._lengths:
-            self._lengths = lengths
-            self._writers = [(row.pid, row.attempt_started_s) for row in self.rows() if row.status == RunStatus.RUNNING]
-        return lengths, [is_alive(*each) for each in self._writers]
+        lengths = {each.name: _length(Path(each.path)) for each in folders}
+        grown = {name for name, length in lengths.items() if self._lengths.get(name) != length}
+        self._lengths = lengths
+        alive = [name for name, writer in self._writers.items() if is_alive(*writer)]
+        if grown.difference(alive):  # it has begun, gone on, or ended
+            running = [row for row in self.rows() if row.status == RunStatus.RUNNING]
+            self._writers = {row.id: (row.pid, row.attempt_started_s) for row in running}
+            alive = list(self._writers)
+        return sorted(lengths.items()), alive
 
     def run(self, id: str) -> Run:
         """A run by its full id.
