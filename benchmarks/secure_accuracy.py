@@ -39,7 +39,7 @@ from secure_fl.config import RunConfig
 __all__ = ["KINDS", "change", "config_of", "final_accuracy", "main", "reversed_float32"]
 
 KINDS = ("plain", "secure", "control")
-_SEEDS, _ROUNDS = 8, 6
+_SEEDS, _ROUNDS = 6, 6
 _QUICK_SEEDS, _QUICK_ROUNDS = 2, 2
 _WITHIN, _LEAST_P, _MOST_OF_CONTROL = 0.01, 0.05, 2.0
 

@@ -127,7 +127,8 @@ def test_a_coordinator_that_adds_up_others_than_were_drawn_gets_no_shares(home: 
     def another_group(message: Message) -> Message:
         if message.metadata.message_type == "query.secagg_share":
             record = dict(message.content["secagg"])
-            message.content["secagg"] = ConfigRecord({**record, "groups": record["groups"][:-1] + b"\x00"})
+            proof = record["groups"]
+            message.content["secagg"] = ConfigRecord({**record, "groups": proof[:-1] + bytes([proof[-1] ^ 1])})
         return message
 
     through(another_group)
