@@ -15,7 +15,6 @@ counts. `tests/webui/test_journeys.py` walks all eight journeys to their ends, o
 
 from __future__ import annotations
 
-import argparse
 import base64
 import os
 import signal
@@ -43,7 +42,7 @@ from webui.store.users import Role
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-__all__ = ["drop", "first_round_s", "guesses_s", "main", "truth_s"]
+__all__ = ["first_round_s", "guesses_s", "main", "truth_s"]
 
 _FIRST_ROUND_S, _GUESSES_S, _TRUTH_S = 15.0, 1.0, 10.0
 _PATIENCE_S = 120.0
@@ -52,7 +51,7 @@ _MODEL = ("samples=200", "test-samples=100", "local-epochs=1", "rounds=1", "min-
 
 def main() -> int:
     """Walk all several times, and hold the slowest against the limits."""
-    options = _options()
+    options = parser(__doc__ or "").parse_args()
     if CHROMIUM is None:
         note("error: there is no Chromium on this machine\n  fix: apt-get install chromium")
         return 2
@@ -74,10 +73,6 @@ def main() -> int:
     return finish(report, options)
 
 
-def _options() -> argparse.Namespace:
-    return parser(__doc__ or "").parse_args()
-
-
 def first_round_s(browser: Browser, center: Served) -> float:
     """Start a small private run from its form; seconds from the click until the page of the run shows a round."""
     page = _page(browser, center, Role.OPERATOR)
@@ -97,7 +92,7 @@ def guesses_s(browser: Browser, center: Served, pictures: list[bytes]) -> list[f
     taken = []
     for number, picture in enumerate(pictures):
         began = time.perf_counter()
-        drop(page, picture, f"picture-{number}.jpg")
+        _drop(page, picture, f"picture-{number}.jpg")
         rows = page.locator(f"article.answer:has-text('picture-{number}.jpg') [data-guesses] tr")
         rows.nth(4).wait_for()
         taken.append(time.perf_counter() - began)
@@ -137,7 +132,7 @@ def _started(page: Page, center: Served, *, rounds: int) -> float:
     return time.perf_counter() - began
 
 
-def drop(page: Page, jpeg: bytes, name: str) -> None:
+def _drop(page: Page, jpeg: bytes, name: str) -> None:
     """Drop a file on the page's zone, as the browser tells a page of it."""
     page.evaluate(
         """([text, name]) => {
